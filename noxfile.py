@@ -1,0 +1,117 @@
+"""Every development task: `nox --list` names them, CONTRIBUTING.md says when to run which.
+
+Sessions run on the interpreter that runs nox; `--force-python 3.13` picks another.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
+PACKAGES = ("spec", "reference", "triton", "nn")
+WORKSPACE = [
+    argument
+    for package, extras in zip(PACKAGES, ("[torch,testing]", "", "", ""), strict=True)
+    for argument in ("--editable", f"packages/semicrf-{package}{extras}")
+]
+
+
+def environment(session: nox.Session, *requirements: str) -> None:
+    """Install what a session needs, always within constraints.txt."""
+    session.install("--constraint", str(CONSTRAINTS), *requirements)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train, evaluate and draw chord segmentation of Bach chorales."""
+    environment(session, *WORKSPACE, "music21", "matplotlib", "rich")
+    session.run("python", "-m", "benchmarks.chorales", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every package's tests and the integration tests."""
+    environment(session, *WORKSPACE, "pytest")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Check the chain of trust: enumeration, eager, compiled, triton, nn."""
+    environment(session, *WORKSPACE, "pytest")
+    session.run("pytest", "-m", "parity", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    environment(session, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of all packages with mypy, strictly, for the oldest and newest Python."""
+    environment(session, *WORKSPACE, "mypy")
+    for version in ("3.11", "3.14"):
+        session.run("mypy", "--python-version", version, *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build wheels and sdists, and try the wheels and README's first example by themselves."""
+    environment(session, "build", "hatchling", "virtualenv")
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for package in PACKAGES:
+        session.run(
+            *("python", "-m", "build", "--no-isolation", "--outdir", str(dist)),
+            f"packages/semicrf-{package}",
+        )
+
+    elsewhere = Path(session.create_tmp()).resolve()
+    session.run("virtualenv", "--clear", str(elsewhere / "empty"))
+    python = str(elsewhere / "empty" / Path(session.bin).name / "python")
+    pip = (python, "-m", "pip")
+    install = (*pip, "install", "--constraint", str(CONSTRAINTS))
+    session.run(*install, *map(str, sorted(dist.glob("*.whl"))), external=True)
+    session.run(*pip, "check", external=True)
+
+    example = elsewhere / "example.py"
+    example.write_text(first_example(ROOT / "README.md"), encoding="utf-8")
+    with session.chdir(elsewhere):
+        session.run(python, str(example), external=True)
+
+    session.run(*install, "pytest", external=True)
+    session.run(python, "-m", "pytest", "tests_integration/test_installed.py", external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, warnings being errors."""
+    environment(session, "mkdocs-material", "mkdocstrings-python")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the asv suite once on the newest commit."""
+    environment(session, "asv", "virtualenv")
+    session.run("asv", "machine", "--yes")
+    session.run("asv", "run", "--quick", "--show-stderr", *session.posargs)
+
+
+def first_example(page: Path) -> str:
+    """The first Python block of a Markdown page."""
+    block = re.search(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    if block is None:
+        raise ValueError(f"{page} has no Python example")
+    return block[1]

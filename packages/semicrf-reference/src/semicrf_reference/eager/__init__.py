@@ -1,0 +1,18 @@
+"""The oracle: the recursion in plain float64 PyTorch, differentiable by autograd any number of times."""
+
+from semicrf_reference.eager.edges import edge_partition, edges
+from semicrf_reference.eager.scan import partition
+from semicrf_reference.eager.sums import entropy, log_partition, posteriors
+from semicrf_reference.eager.viterbi import viterbi
+from semicrf_spec.operators import score
+
+__all__ = [
+    "edge_partition",
+    "edges",
+    "entropy",
+    "log_partition",
+    "partition",
+    "posteriors",
+    "score",
+    "viterbi",
+]

@@ -1,0 +1,61 @@
+"""The definition of the semi-Markov CRF: what every other package is tested against.
+
+Importing this needs numpy and array-api-compat. The operators, which need torch, are in
+`semicrf_spec.operators`.
+"""
+
+from semicrf_spec._version import __version__
+from semicrf_spec.dense import DensePotentials
+from semicrf_spec.enumeration import Enumeration, enumerate_batch, segmentations
+from semicrf_spec.potentials import SHAPES, Potentials
+from semicrf_spec.score import score
+from semicrf_spec.segments import (
+    UNKNOWN,
+    Segment,
+    check_segments,
+    labels_to_segments,
+    segments_to_labels,
+)
+from semicrf_spec.semirings import (
+    COUNT,
+    LOG,
+    MAX,
+    REAL,
+    SEMIRINGS,
+    CountSemiring,
+    LogSemiring,
+    MaxSemiring,
+    RealSemiring,
+    Semiring,
+    logsumexp,
+)
+from semicrf_spec.tags import segments_to_tags, tags_to_segments
+
+__all__ = [
+    "COUNT",
+    "LOG",
+    "MAX",
+    "REAL",
+    "SEMIRINGS",
+    "SHAPES",
+    "UNKNOWN",
+    "CountSemiring",
+    "DensePotentials",
+    "Enumeration",
+    "LogSemiring",
+    "MaxSemiring",
+    "Potentials",
+    "RealSemiring",
+    "Segment",
+    "Semiring",
+    "__version__",
+    "check_segments",
+    "enumerate_batch",
+    "labels_to_segments",
+    "logsumexp",
+    "score",
+    "segmentations",
+    "segments_to_labels",
+    "segments_to_tags",
+    "tags_to_segments",
+]

@@ -1,0 +1,81 @@
+"""Time and memory of each backend, as formulas.
+
+Letters as everywhere: B sequences, T positions, C labels, K longest duration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Backend = Literal["enumeration", "edges", "eager", "compiled", "triton"]
+FLOAT64 = 8
+FLOAT32 = 4
+INT32 = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a problem.
+
+    Args:
+        batch: B.
+        time: T.
+        max_duration: K.
+        classes: C.
+    """
+
+    batch: int
+    time: int
+    max_duration: int
+    classes: int
+
+
+def num_segmentations(length: int, num_classes: int, max_duration: int) -> int:
+    """How many segmentations a sequence has: what enumeration must visit."""
+    counts = [1]
+    for t in range(1, length + 1):
+        counts.append(num_classes * sum(counts[max(0, t - max_duration) : t]))
+    return counts[length]
+
+
+def scan_operations(backend: Backend, size: Size) -> int:
+    """Terms summed by one scan over the batch: what `log_partition` costs, in multiply-adds.
+
+    Enumeration visits every segmentation; edge tensors cost `T K C^2`; the factored recursion `T C (K + C)`.
+    """
+    b, t, k, c = size.batch, size.time, size.max_duration, size.classes
+    if backend == "enumeration":
+        return b * num_segmentations(t, c, k)
+    if backend == "edges":
+        return b * t * k * c * c
+    return b * t * c * (k + c)
+
+
+def training_bytes(backend: Backend, size: Size) -> int:
+    """Bytes alive at the peak of a forward and backward pass, beyond the inputs, to leading order.
+
+    Edges and eager autograd keep what every duration contributed; the closed-form posteriors keep the
+    messages and the posteriors themselves: position, begins, ends and two messages a direction.
+    """
+    b, t, k, c = size.batch, size.time, size.max_duration, size.classes
+    if backend == "enumeration":
+        return b * num_segmentations(t, c, k) * FLOAT64
+    if backend == "edges":
+        return 2 * b * t * k * c * c * FLOAT64
+    if backend == "eager":
+        return 4 * b * t * c * (k + c) * FLOAT64
+    element = FLOAT64 if backend == "compiled" else FLOAT32
+    return b * (7 * t * c + k * c + c * c) * element
+
+
+def inference_bytes(backend: Backend, size: Size) -> int:
+    """Bytes alive at the peak of `log_partition` without gradients, beyond the inputs.
+
+    The scans keep one window of K positions a sequence.
+    """
+    b, k, c = size.batch, size.max_duration, size.classes
+    if backend in ("enumeration", "edges"):
+        return training_bytes(backend, size)
+    element = FLOAT32 if backend == "triton" else FLOAT64
+    return b * (k + c) * c * element

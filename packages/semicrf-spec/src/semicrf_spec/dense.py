@@ -1,0 +1,75 @@
+"""Potentials with every term present: one shape for each, nothing optional."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from array_api_compat import array_namespace, device
+
+from semicrf_spec.potentials import Potentials
+
+A = TypeVar("A")
+Out = TypeVar("Out")
+
+POSITIONAL = ("emissions", "transition", "begin", "finish")
+"""The dense terms whose second axis is the position."""
+
+
+@dataclass(frozen=True, eq=False)
+class DensePotentials(Potentials[A]):
+    """`Potentials` in the widest legal shapes.
+
+    `transition` is `(B, T, C, C)`, `duration` `(B, K, C)`, `start` and `end` `(C,)`, everything else
+    as in `Potentials`; missing terms are zeros, missing lengths T. Broadcast, not copied.
+    """
+
+    start: A
+    end: A
+    begin: A
+    finish: A
+    lengths: A
+
+    @classmethod
+    def of(cls, potentials: Potentials[A]) -> DensePotentials[A]:
+        """The same potentials, made dense."""
+        emissions: Any = potentials.emissions
+        xp = array_namespace(emissions)
+        batch, time, classes = potentials.shape
+        zero = xp.zeros((), dtype=emissions.dtype, device=device(emissions))
+
+        def widened(term: A | None, *shape: int) -> A:
+            return cast(A, xp.broadcast_to(zero if term is None else term, shape))
+
+        lengths = potentials.lengths
+        if lengths is None:
+            lengths = xp.full((batch,), time, dtype=xp.int64, device=device(emissions))
+        return cls(
+            emissions=potentials.emissions,
+            transition=widened(potentials.transition, batch, time, classes, classes),
+            duration=widened(potentials.duration, batch, potentials.max_duration, classes),
+            start=widened(potentials.start, classes),
+            end=widened(potentials.end, classes),
+            begin=widened(potentials.begin, batch, time, classes),
+            finish=widened(potentials.finish, batch, time, classes),
+            lengths=lengths,
+        )
+
+    def map(self, function: Callable[[A], Out]) -> DensePotentials[Out]:
+        """The potentials with `function` applied to every term, lengths included."""
+        return DensePotentials(**{name: function(term) for name, term in self.items()})
+
+    def masked(self) -> DensePotentials[A]:
+        """The same potentials with 0 past the lengths, where anything may have stood."""
+        lengths: Any = self.lengths
+        xp = array_namespace(lengths)
+        within = xp.arange(self.shape[1], device=device(lengths))[None, :] < lengths[:, None]
+
+        def kept(term: Any) -> Any:
+            past_time = (1,) * (term.ndim - 2)
+            mask = xp.reshape(within, (*within.shape, *past_time))
+            return xp.where(mask, term, xp.zeros_like(term))
+
+        changed = {name: kept(getattr(self, name)) for name in POSITIONAL}
+        return DensePotentials(**{**dict(self.items()), **changed})

@@ -1,0 +1,150 @@
+"""Every segmentation of a tiny case, and what follows from the list alone.
+
+Nothing here knows a recursion: this is the definition that decides every other test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from semicrf_spec.dense import DensePotentials
+from semicrf_spec.potentials import Potentials
+from semicrf_spec.score import score_sequence
+from semicrf_spec.segments import UNKNOWN, Segment, segments_to_labels
+
+Floats = npt.NDArray[np.float64]
+Segments = tuple[Segment, ...]
+
+
+def segmentations(length: int, num_classes: int, max_duration: int) -> Iterator[Segments]:
+    """Every tiling of `[0, length)` by segments of `1..max_duration` positions.
+
+    Cost: `C (1 + C)^(L-1)` of them when `K >= L`.
+    """
+    if length == 0:
+        yield ()
+        return
+    for duration in range(1, min(max_duration, length) + 1):
+        for head in segmentations(length - duration, num_classes, max_duration):
+            for label in range(num_classes):
+                yield (*head, Segment(length - duration, length, label))
+
+
+def preference(segments: Segments) -> tuple[tuple[int, int], ...]:
+    """The order among segmentations of one score, least first.
+
+    Read from the last segment backwards: the lowest label, then the shortest duration.
+    """
+    return tuple((segment.label, segment.duration) for segment in reversed(segments))
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """All segmentations of one sequence, with their scores in nats.
+
+    Args:
+        terms: dense potentials of a batch, float64.
+        sequence: which sequence of the batch.
+    """
+
+    terms: DensePotentials[Any]
+    sequence: int
+
+    @cached_property
+    def all(self) -> list[Segments]:
+        """Every segmentation, forbidden ones too."""
+        _, _, num_classes = self.terms.shape
+        return list(segmentations(self.length, num_classes, self.terms.max_duration))
+
+    @property
+    def length(self) -> int:
+        """Positions in the sequence."""
+        return int(self.terms.lengths[self.sequence])
+
+    @cached_property
+    def scores(self) -> Floats:
+        """`(N,)`, in the order of `all`."""
+        return np.array([score_sequence(self.terms, self.sequence, y) for y in self.all])
+
+    @cached_property
+    def log_partition(self) -> float:
+        """`log sum_y exp(score(y))`."""
+        return _log_sum(self.scores)
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """`(N,)`; all 0 when nothing is allowed."""
+        if np.isneginf(self.log_partition):
+            return np.zeros_like(self.scores)
+        return np.exp(self.scores - self.log_partition)
+
+    @property
+    def count(self) -> int:
+        """How many segmentations are not forbidden."""
+        return int(np.sum(self.scores > -np.inf))
+
+    @property
+    def entropy(self) -> float:
+        """`-sum_y p(y) log p(y)`; 0 when nothing is allowed."""
+        p = self.probabilities[self.probabilities > 0]
+        return float(0.0 - np.sum(p * np.log(p)))
+
+    def top_k(self, k: int) -> list[tuple[float, Segments]]:
+        """The k best allowed segmentations with their scores, ties by `preference`."""
+        ranked = sorted(
+            (-value, preference(y), y)
+            for value, y in zip(self.scores.tolist(), self.all, strict=True)
+            if value > -np.inf
+        )
+        return [(-negated, y) for negated, _, y in ranked[:k]]
+
+    def label_log_prob(self, labels: list[int]) -> float:
+        """Log of the summed probability of what agrees with the labels, `-100` being unknown."""
+        agrees = [
+            all(given in (UNKNOWN, found) for given, found in zip(labels, segments_to_labels(y), strict=True))
+            for y in self.all
+        ]
+        return _log_sum(self.scores[np.array(agrees, dtype=bool)]) - self.log_partition
+
+    @cached_property
+    def posteriors(self) -> dict[str, Floats]:
+        """Expected counts: position, begins, ends `(T, C)`; transitions `(T, C, C)`, durations `(K, C)`.
+
+        Entry `s` of the transitions is the boundary before position `s`.
+        """
+        _, time, classes = self.terms.shape
+        found = {
+            "position": np.zeros((time, classes)),
+            "begins": np.zeros((time, classes)),
+            "ends": np.zeros((time, classes)),
+            "transitions": np.zeros((time, classes, classes)),
+            "durations": np.zeros((self.terms.max_duration, classes)),
+        }
+        for p, segments in zip(self.probabilities, self.all, strict=True):
+            for segment in segments:
+                start, end, label = segment
+                found["position"][start:end, label] += p
+                found["begins"][start, label] += p
+                found["ends"][end - 1, label] += p
+                found["durations"][segment.duration - 1, label] += p
+            for left, right in zip(segments, segments[1:], strict=False):
+                found["transitions"][right.start, left.label, right.label] += p
+        return found
+
+
+def enumerate_batch(potentials: Potentials[Any]) -> list[Enumeration]:
+    """One `Enumeration` per sequence of a batch of numpy potentials."""
+    terms = DensePotentials.of(potentials.as_float64())
+    return [Enumeration(terms, b) for b in range(terms.shape[0])]
+
+
+def _log_sum(scores: Floats) -> float:
+    if scores.size == 0 or np.isneginf(scores.max()):
+        return -np.inf
+    return float(scores.max() + np.log(np.sum(np.exp(scores - scores.max()))))

@@ -1,0 +1,36 @@
+"""The operators' contracts, and the types and call signature every backend shares. Needs torch."""
+
+from semicrf_spec.operators.calls import OverTerms, on_device, over_terms
+from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype
+from semicrf_spec.operators.functions import (
+    entropy,
+    entropy_from,
+    log_partition,
+    posteriors,
+    viterbi,
+)
+from semicrf_spec.operators.gold import lengths_of, score, score_of
+from semicrf_spec.operators.expectations import Posteriors, expected_score
+from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_segmentation
+
+__all__ = [
+    "NO_LABEL",
+    "SCHEMAS",
+    "OverTerms",
+    "Posteriors",
+    "Segmentation",
+    "check_segmentation",
+    "entropy",
+    "entropy_from",
+    "expected_score",
+    "gradients",
+    "lengths_of",
+    "log_partition",
+    "on_device",
+    "over_terms",
+    "posteriors",
+    "score",
+    "score_of",
+    "statistics_dtype",
+    "viterbi",
+]

@@ -1,0 +1,73 @@
+"""The one call signature: functions of potentials, called with their terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from semicrf_spec.potentials import Potentials
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class OverTerms(Protocol[R_co]):
+    """A function of the terms of a score; the terms are described at `Potentials`."""
+
+    def __call__(
+        self,
+        emissions: Tensor,
+        transition: Tensor,
+        duration: Tensor,
+        *,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        begin: Tensor | None = None,
+        finish: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> R_co:
+        """Build `Potentials`, which checks their shapes, and answer."""
+
+
+def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
+    """The function, called with the terms instead of with `Potentials`."""
+
+    def call(
+        emissions: Tensor,
+        transition: Tensor,
+        duration: Tensor,
+        *,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        begin: Tensor | None = None,
+        finish: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> R:
+        return function(
+            Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        )
+
+    call.__doc__, call.__name__ = function.__doc__, function.__name__
+    call.__qualname__, call.__module__ = function.__qualname__, function.__module__
+    return call
+
+
+def on_device(function: OverTerms[R], device: str, backend: str, remedy: str) -> OverTerms[R]:
+    """The function, for tensors on one kind of device only.
+
+    Raises: ValueError with the remedy when `emissions` are elsewhere.
+    """
+
+    @wraps(function)
+    def call(emissions: Tensor, *args: Tensor, **kwargs: Tensor | None) -> R:
+        if emissions.device.type != device:
+            raise ValueError(
+                f"backend='{backend}' serves {device} tensors, and emissions are on "
+                f"{emissions.device}: {remedy}"
+            )
+        return function(emissions, *args, **kwargs)
+
+    return call

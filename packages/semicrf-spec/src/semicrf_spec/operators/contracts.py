@@ -1,0 +1,187 @@
+"""The operators `semicrf::*`: schema, shape function and gradient, declared once for every backend.
+
+A backend registers kernels for its device and nothing else; PyTorch's dispatcher picks one by where the
+tensors are. Kernels call `Potentials.check_values`, since only they see values under `torch.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.potentials import Potentials
+
+_TERMS = (
+    "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
+    "Tensor? begin, Tensor? finish, Tensor? lengths"
+)
+SCHEMAS: dict[str, str] = {
+    "log_partition": f"({_TERMS}) -> Tensor",
+    "posteriors": f"({_TERMS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "viterbi": f"({_TERMS}) -> (Tensor, Tensor, Tensor)",
+}
+"""Every operator a backend registers a kernel for.
+
+`log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
+`(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, and durations `(B, K, C)`.
+`viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`.
+"""
+
+Terms = tuple[Tensor | None, ...]
+Statistics = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+REMEDIES = {
+    "cpu": "install and import semicrf-reference, which brings the CPU kernels",
+    "cuda": "install and import semicrf-triton, which brings the GPU kernels",
+}
+OTHER_DEVICE = "move the tensors to a CPU or a CUDA device, or use backend='eager', which runs anywhere"
+
+for _name, _schema in SCHEMAS.items():
+    torch.library.define(f"semicrf::{_name}", _schema)
+
+
+def statistics_dtype(emissions: Tensor) -> torch.dtype:
+    """The dtype of posteriors: what the device's scan computes in."""
+    wide = emissions.device.type == "cpu" or emissions.dtype == torch.float64
+    return torch.float64 if wide else torch.float32
+
+
+def _no_kernel(name: str) -> None:
+    def kernel(emissions: Tensor, *_: Any) -> Any:
+        device = emissions.device.type
+        raise RuntimeError(
+            f"semicrf::{name} has no kernel for {device} tensors: {REMEDIES.get(device, OTHER_DEVICE)}"
+        )
+
+    torch.library.impl(f"semicrf::{name}", "default", kernel)
+
+
+for _name in SCHEMAS:
+    _no_kernel(_name)
+
+
+def _fake_log_partition(emissions: Tensor, *_: Tensor | None) -> Tensor:
+    return emissions.new_empty(emissions.shape[0], dtype=torch.float64)
+
+
+def _fake_posteriors(
+    emissions: Tensor, transition: Tensor, duration: Tensor, *_: Tensor | None
+) -> tuple[Tensor, ...]:
+    batch, time, classes = emissions.shape
+    dtype = statistics_dtype(emissions)
+    transitions = (batch, *transition.shape[1:]) if transition.ndim == 4 else (batch, classes, classes)
+    return (
+        _fake_log_partition(emissions),
+        *(emissions.new_empty(batch, time, classes, dtype=dtype) for _ in range(3)),
+        emissions.new_empty(transitions, dtype=dtype),
+        emissions.new_empty(batch, duration.shape[-2], classes, dtype=dtype),
+    )
+
+
+def _fake_viterbi(emissions: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
+    positions = emissions.shape[:2]
+    return (
+        _fake_log_partition(emissions),
+        emissions.new_empty(positions, dtype=torch.int64),
+        emissions.new_empty(positions, dtype=torch.int64),
+    )
+
+
+torch.library.register_fake("semicrf::log_partition", _fake_log_partition)
+torch.library.register_fake("semicrf::posteriors", _fake_posteriors)
+torch.library.register_fake("semicrf::viterbi", _fake_viterbi)
+
+
+def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tensor | None, ...]:
+    """Gradient of every term, given `(B,)` gradients of the log partitions.
+
+    The derivative of `log_partition` by a term is the expected count of that term: a posterior.
+    """
+    position, begins, ends, transitions, durations = statistics
+    emissions, transition, duration, start, end, begin, finish, lengths = terms
+    assert emissions is not None and transition is not None and duration is not None
+    g = grad.to(position.dtype)
+
+    def each(counts: Tensor) -> Tensor:
+        return counts * g.reshape(-1, *(1,) * (counts.ndim - 1))
+
+    def shared(counts: Tensor) -> Tensor:
+        return torch.tensordot(g, counts, dims=1)
+
+    found = (
+        each(position),
+        shared(transitions) if transition.ndim == 2 else each(transitions),
+        shared(durations) if duration.ndim == 2 else each(durations),
+        None if start is None else shared(first_labels(begins)),
+        None if end is None else shared(last_labels(ends, lengths)),
+        None if begin is None else each(begins),
+        None if finish is None else each(ends),
+    )
+    return (
+        *(
+            None if gradient is None or term is None else gradient.to(term.dtype)
+            for gradient, term in zip(found, terms[:-1], strict=True)
+        ),
+        None,
+    )
+
+
+def first_labels(begins: Tensor) -> Tensor:
+    """`(B, C)` probability of the first label: what begins at position 0."""
+    batch, _, classes = begins.shape
+    padded = torch.cat([begins, begins.new_zeros(batch, 1, classes)], dim=1)
+    return padded[:, 0]
+
+
+def last_labels(ends: Tensor, lengths: Tensor | None) -> Tensor:
+    """`(B, C)` probability of the last label: what ends at position L - 1."""
+    batch, time, classes = ends.shape
+    if time == 0:
+        return ends.new_zeros(batch, classes)
+    if lengths is None:
+        return ends[:, -1]
+    last = (lengths.long() - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, classes)
+    return ends.gather(1, last).squeeze(1)
+
+
+def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward_log_partition(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    terms = ctx.saved_tensors
+    statistics = torch.ops.semicrf.posteriors(*terms)[1:]
+    return gradients(grad, statistics, terms)
+
+
+def _setup_posteriors(ctx: Any, inputs: Terms, output: Sequence[Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs, *output[1:])
+
+
+def _backward_posteriors(
+    ctx: Any, grad: Tensor | None, *second_order: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    if any(g is not None for g in second_order):
+        raise RuntimeError(
+            "this backend has no second-order scan, so gradients do not flow through posteriors or "
+            "entropies: use backend='eager', which is differentiable any number of times"
+        )
+    count = len(SHAPES_OF_TERMS)
+    if grad is None:
+        return (None,) * count
+    saved = ctx.saved_tensors
+    return gradients(grad, saved[count:], saved[:count])
+
+
+SHAPES_OF_TERMS = tuple(Potentials.__dataclass_fields__)
+
+torch.library.register_autograd(
+    "semicrf::log_partition", _backward_log_partition, setup_context=_setup_log_partition
+)
+torch.library.register_autograd(
+    "semicrf::posteriors", _backward_posteriors, setup_context=_setup_posteriors
+)

@@ -1,0 +1,58 @@
+"""Posteriors, and expectations under them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.operators.contracts import first_labels, last_labels
+from semicrf_spec.potentials import Potentials
+
+
+class Posteriors(NamedTuple):
+    """Expected counts of every term: the derivatives of the log partition.
+
+    Attributes:
+        position: `(B, T, C)` probability that position t has label c.
+        begins: `(B, T, C)` probability that a segment of c begins at t.
+        ends: `(B, T, C)` probability that a segment of c has t as its last position.
+        transitions: `(B, C, C)` expected number of transitions from row to column; `(B, T, C, C)` if the
+            transition has a position axis.
+        durations: `(B, K, C)` expected number of segments of c that last d positions, in row d - 1.
+    """
+
+    position: Tensor
+    begins: Tensor
+    ends: Tensor
+    transitions: Tensor
+    durations: Tensor
+
+
+def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
+    """`E[score]`, the inner product of expected counts and potentials: `(B,)` float64 nats.
+
+    What has probability 0 adds 0, even where its score is `-inf`.
+    """
+    terms = (
+        (posteriors.position, potentials.emissions),
+        (posteriors.transitions, potentials.transition),
+        (posteriors.durations, potentials.duration),
+        (first_labels(posteriors.begins), potentials.start),
+        (last_labels(posteriors.ends, potentials.lengths), potentials.end),
+        (posteriors.begins, potentials.begin),
+        (posteriors.ends, potentials.finish),
+    )
+    total = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.float64)
+    for counts, scores in terms:
+        if scores is not None:
+            total = total + _inner(counts, scores)
+    return total
+
+
+def _inner(counts: Tensor, scores: Tensor) -> Tensor:
+    counts = counts.double()
+    impossible = counts == 0
+    allowed = torch.where(impossible, 0.0, scores.double().expand_as(counts))
+    return (counts * allowed).flatten(1).sum(1)

@@ -1,0 +1,106 @@
+"""The call signature of every backend, over the operators.
+
+Each function checks shapes, then calls the operator; PyTorch's dispatcher finds the kernel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.operators.calls import over_terms
+from semicrf_spec.operators.expectations import Posteriors, expected_score
+from semicrf_spec.operators.segmentation import Segmentation
+from semicrf_spec.potentials import Potentials
+
+
+@over_terms
+def log_partition(potentials: Potentials[Tensor]) -> Tensor:
+    """Log of the summed weight of all segmentations.
+
+        log_partition = log sum_y exp(score(y))
+
+    Args:
+        emissions: `(B, T, C)` nats, score of label c at position t.
+        transition: `(C, C)` nats from row to column, or `(B, T, C, C)` where entry s serves the boundary
+            before position s.
+        duration: `(K, C)` or `(B, K, C)` nats; row d - 1 scores a segment of d positions.
+        start: `(C,)` nats, first label.
+        end: `(C,)` nats, last label.
+        begin: `(B, T, C)` nats, a segment of c begins at t.
+        finish: `(B, T, C)` nats, a segment of c has t as its last position.
+        lengths: `(B,)` integers in `[0, T]`; T if missing.
+    Returns: `(B,)` float64 nats; 0 for an empty sequence, `-inf` where nothing is allowed.
+    Raises: ValueError or TypeError naming the argument, what was expected and what was given.
+    Cost: O(B T C (K + C)) time. O(B K C) memory without gradients, O(B T C) with.
+    Source: Sarawagi & Cohen 2004; factored as in Murphy 2002.
+    """
+    if torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items()):
+        return _log_partition_and_posteriors(potentials)[0]
+    result: Tensor = torch.ops.semicrf.log_partition(*potentials.terms())
+    return result
+
+
+@over_terms
+def posteriors(potentials: Potentials[Tensor]) -> Posteriors:
+    """Expected counts of every term under `p(y) = exp(score(y) - log_partition)`.
+
+        begins[s, c]      = exp(alpha_star[s, c] + beta_star[s, c] - log_partition)
+        ends[t - 1, c]    = exp(alpha[t, c] + beta[t, c] - log_partition)
+        position[u, c]    = sum_{s<=u} begins[s, c] - sum_{t<=u} ends[t-1, c]
+
+    Arguments and errors are those of `log_partition`.
+
+    Returns: `Posteriors`; all 0 past the lengths and where nothing is allowed. float64, but float32 on a
+        GPU for emissions of at most 32 bits.
+    Cost: O(B T C (K + C)) time, O(B T C) memory.
+    Source: Yu 2010, section 2.
+    """
+    return _log_partition_and_posteriors(potentials)[1]
+
+
+@over_terms
+def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
+    """The segmentation of highest score.
+
+        argmax_y score(y)
+
+    Of equal scores the same one wins on every backend: read from the last segment backwards, the lowest
+    label, then the shortest duration. Arguments and errors are those of `log_partition`.
+
+    Returns: `Segmentation` with its scores, not differentiable; without segments and with score `-inf`
+        where nothing is allowed.
+    Cost: O(B T C (K + C)) time, O(B T C) memory.
+    Source: Sarawagi & Cohen 2004.
+    """
+    with torch.no_grad():
+        scores, labels, durations = torch.ops.semicrf.viterbi(*potentials.terms())
+    return Segmentation(labels, durations, lengths_of(potentials), scores)
+
+
+@over_terms
+def entropy(potentials: Potentials[Tensor]) -> Tensor:
+    """Entropy of the distribution over segmentations, exact at any length.
+
+        entropy = log_partition - E[score]
+
+    Arguments and errors are those of `log_partition`.
+
+    Returns: `(B,)` float64 nats; 0 where nothing is allowed.
+    Cost: that of `posteriors`.
+    Source: Li & Eisner 2009.
+    """
+    return entropy_from(*_log_partition_and_posteriors(potentials), potentials)
+
+
+def _log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor, Posteriors]:
+    found = torch.ops.semicrf.posteriors(*potentials.terms())
+    return found[0], Posteriors(*found[1:])
+
+
+def entropy_from(
+    log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]
+) -> Tensor:
+    """`log_partition - E[score]`, 0 where nothing is allowed."""
+    allowed = log_partition > -torch.inf
+    return torch.where(allowed, log_partition, 0.0) - expected_score(posteriors, potentials)

@@ -1,0 +1,90 @@
+"""The score of given segmentations, vectorised and differentiable: plain torch, on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.operators.segmentation import Segmentation
+from semicrf_spec.potentials import Potentials
+
+
+def score(
+    segmentation: Segmentation,
+    emissions: Tensor,
+    transition: Tensor,
+    duration: Tensor,
+    *,
+    start: Tensor | None = None,
+    end: Tensor | None = None,
+    begin: Tensor | None = None,
+    finish: Tensor | None = None,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Score of given segmentations.
+
+    Args:
+        segmentation: one segmentation per sequence, of the lengths given.
+        emissions: this and the other arguments are those of `log_partition`.
+    Returns: `(B,)` float64 nats; 0 for an empty sequence.
+    Raises: ValueError naming the sequence and the segment that leaves a gap, overlaps, exceeds K or has a
+        label out of range.
+    Cost: O(B T) time and memory.
+    Source: `semicrf_spec.score`, whose formula this is.
+    """
+    potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+    return score_of(segmentation, potentials)
+
+
+def lengths_of(potentials: Potentials[Tensor]) -> Tensor:
+    """`(B,)` int64, T where no lengths were given."""
+    batch, time, _ = potentials.shape
+    if potentials.lengths is None:
+        return torch.full((batch,), time, dtype=torch.int64, device=potentials.emissions.device)
+    return potentials.lengths.long()
+
+
+def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tensor:
+    """`(B,)` float64 score of a segmentation, differentiable in the potentials."""
+    batch, time, classes = potentials.shape
+    lengths = lengths_of(potentials)
+    if segmentation.labels.shape != (batch, time):
+        raise ValueError(
+            f"the segmentation has shape {tuple(segmentation.labels.shape)}; expected (B, T) = {(batch, time)}"
+        )
+    if time == 0:
+        return potentials.emissions.new_zeros(batch, dtype=torch.float64)
+    labels, durations = torch.ops.semicrf.check_segmentation(
+        segmentation.labels, segmentation.durations, lengths, classes, potentials.max_duration
+    )
+    place = torch.arange(time, device=labels.device)
+    starts = durations > 0
+    stops = starts.roll(-1, 1)
+    stops[:, -1] = False
+    stops = (stops | (place == lengths[:, None] - 1)) & (place < lengths[:, None])
+
+    def at_label(term: Tensor, where: Tensor) -> Tensor:
+        picked = term.gather(2, labels[:, :, None]).squeeze(2)
+        return torch.where(where, picked, 0.0).sum(1, dtype=torch.float64)
+
+    total = at_label(potentials.emissions, place < lengths[:, None])
+    if potentials.begin is not None:
+        total = total + at_label(potentials.begin, starts)
+    if potentials.finish is not None:
+        total = total + at_label(potentials.finish, stops)
+    sequence = torch.arange(batch, device=labels.device)[:, None]
+    row = (durations - 1).clamp(min=0)
+    duration = potentials.duration.expand(batch, -1, -1)[sequence, row, labels]
+    total = total + torch.where(starts, duration, 0.0).sum(1, dtype=torch.float64)
+    into, before = labels[:, 1:], labels[:, :-1]
+    if potentials.transition.ndim == 4:
+        transition = potentials.transition[sequence, place[1:], before, into]
+    else:
+        transition = potentials.transition[before, into]
+    total = total + torch.where(starts[:, 1:], transition, 0.0).sum(1, dtype=torch.float64)
+    present = lengths > 0
+    last = labels.gather(1, (lengths[:, None] - 1).clamp(min=0)).squeeze(1)
+    for term, label in ((potentials.start, labels[:, 0]), (potentials.end, last)):
+        if term is not None:
+            total = total + torch.where(present, term[label].double(), 0.0)
+    return total

@@ -1,0 +1,205 @@
+"""Every term of the score: its shape, its meaning, and the one validator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar, cast
+
+from array_api_compat import array_namespace, device
+
+Array = Any  # an array of any library the Python array API covers
+A = TypeVar("A")
+Out = TypeVar("Out")
+
+SHAPES: dict[str, tuple[str, ...]] = {
+    "emissions": ("B T C",),
+    "transition": ("C C", "B T C C"),
+    "duration": ("K C", "B K C"),
+    "start": ("C",),
+    "end": ("C",),
+    "begin": ("B T C",),
+    "finish": ("B T C",),
+    "lengths": ("B",),
+}
+"""The legal shapes of every argument, in the letters of the documentation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials(Generic[A]):
+    """The terms of `score(y)` for a batch of sequences, in nats.
+
+    Args:
+        emissions: `(B, T, C)`, score of label c at position t.
+        transition: `(C, C)` from row to column, or `(B, T, C, C)` where entry `s` serves the
+            boundary before position `s`; never used for the first segment.
+        duration: `(K, C)` or `(B, K, C)`; row `d - 1` scores a segment of `d` positions.
+        start: `(C,)`, score of the first label. Missing means 0.
+        end: `(C,)`, score of the last label. Missing means 0.
+        begin: `(B, T, C)`, a segment of c begins at t. Missing means 0.
+        finish: `(B, T, C)`, a segment of c has t as its last position. Missing means 0.
+        lengths: `(B,)` integers in `[0, T]`; positions past the length count for nothing.
+            Missing means T.
+
+    All floating dtypes are legal; `-inf` forbids, exactly. Construction checks shapes, dtypes and
+    devices; `check_values` checks what the arrays hold.
+
+    Raises: ValueError for a shape or a device, TypeError for a dtype; both name the argument, what
+        was expected and what was given.
+    """
+
+    emissions: A
+    transition: A
+    duration: A
+    start: A | None = None
+    end: A | None = None
+    begin: A | None = None
+    finish: A | None = None
+    lengths: A | None = None
+
+    def __post_init__(self) -> None:
+        sizes = self._sizes()
+        for name, term in self.items():
+            _check_shape(name, term, sizes)
+            _check_dtype(name, term)
+            _check_device(name, term, self.emissions)
+
+    def _sizes(self) -> dict[str, int]:
+        """The sizes the letters stand for: B, T, C from emissions and K from duration."""
+        for name, axes in (("emissions", 3), ("duration", 2)):
+            if len(_shape(name, getattr(self, name))) < axes:
+                raise ValueError(_shape_message(name, getattr(self, name), {}))
+        batch, time, classes = self.shape
+        sizes = {"B": batch, "T": time, "C": classes, "K": self.max_duration}
+        for letter, name in (("C", "emissions"), ("K", "duration")):
+            if sizes[letter] < 1:
+                raise ValueError(f"{name} has {letter} = 0; expected at least 1")
+        return sizes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(B, T, C)`."""
+        batch, time, classes = _shape("emissions", self.emissions)[:3]
+        return batch, time, classes
+
+    @property
+    def max_duration(self) -> int:
+        """`K`."""
+        return _shape("duration", self.duration)[-2]
+
+    def items(self) -> Iterator[tuple[str, A]]:
+        """Name and array of every term that is present."""
+        return ((name, term) for name, term in zip(SHAPES, self.terms(), strict=True) if term is not None)
+
+    def terms(self) -> tuple[A | None, ...]:
+        """All terms in the order of the call signature, None where one is missing."""
+        return tuple(getattr(self, name) for name in SHAPES)
+
+    def map(self, function: Callable[[A], Out]) -> Potentials[Out]:
+        """The potentials with `function` applied to every term that is present, lengths included."""
+        return Potentials(**{name: function(term) for name, term in self.items()})
+
+    def as_float64(self) -> Potentials[A]:
+        """The same potentials with every score in float64, and integers left alone."""
+
+        def widened(term: A) -> A:
+            xp = array_namespace(term)
+            scores = xp.isdtype(cast(Any, term).dtype, "real floating")
+            return cast(A, xp.astype(term, xp.float64, copy=False)) if scores else term
+
+        return self.map(widened)
+
+    def check_values(self) -> None:
+        """Raise unless `0 <= lengths <= T` and every score that counts is finite or `-inf`.
+
+        Raises: ValueError that names the argument and its first bad index.
+        Cost: one pass over each term and no copy, unless something past a length is bad.
+        """
+        self._check_lengths()
+        for name, term in self.items():
+            if name != "lengths":
+                self._check_scores(name, term)
+
+    def _check_lengths(self) -> None:
+        lengths: Array = self.lengths
+        if lengths is None:
+            return
+        time = self.shape[1]
+        index = _first((lengths < 0) | (lengths > time))
+        if index is not None:
+            raise ValueError(
+                f"lengths[{index[0]}] is {int(lengths[index])}; expected 0 <= length <= T = {time}, "
+                "the padded length of emissions"
+            )
+
+    def _check_scores(self, name: str, term: Array) -> None:
+        xp = array_namespace(term)
+        if math.prod(term.shape) == 0 or bool(xp.max(term) < math.inf):  # false for NaN
+            return
+        bad = ~(term < math.inf)
+        lengths: Array = self.lengths
+        if lengths is not None and SHAPES[name][-1].startswith("B T") and term.ndim >= 3:
+            within = xp.arange(term.shape[1], device=device(term))[None, :] < lengths[:, None]
+            bad = bad & xp.reshape(within, (*within.shape, *(1,) * (term.ndim - 2)))
+        if name == "transition" and term.ndim == 4:
+            bad[:, 0] = False  # no transition enters the first segment
+        index = _first(bad)
+        if index is not None:
+            place = ", ".join(map(str, index))
+            raise ValueError(
+                f"{name}[{place}] is {float(term[index])}; expected a finite score or -inf, "
+                "which forbids. Look for a division by zero or an overflow upstream"
+            )
+
+
+def _shape(name: str, term: Any) -> tuple[int, ...]:
+    try:
+        return tuple(term.shape)
+    except AttributeError:
+        raise TypeError(
+            f"{name} is a {type(term).__name__}; expected an array or tensor of shape {_legal(name)}"
+        ) from None
+
+
+def _legal(name: str) -> str:
+    return " or ".join(f"({shape.replace(' ', ', ')})" for shape in SHAPES[name])
+
+
+def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
+    known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
+    return f"{name} has shape {_shape(name, term)}; expected {_legal(name)}" + (
+        f" with {known}" if known else ""
+    )
+
+
+def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
+    legal = [tuple(sizes[letter] for letter in shape.split()) for shape in SHAPES[name]]
+    if _shape(name, term) not in legal:
+        raise ValueError(_shape_message(name, term, sizes))
+
+
+def _check_dtype(name: str, term: Any) -> None:
+    kind = "integral" if name == "lengths" else "real floating"
+    if not array_namespace(term).isdtype(term.dtype, kind):
+        raise TypeError(f"{name} has dtype {term.dtype}; expected a {kind} dtype")
+
+
+def _check_device(name: str, term: Any, emissions: Any) -> None:
+    if device(term) != device(emissions):
+        raise ValueError(
+            f"{name} is on {device(term)}; expected {device(emissions)}, where emissions are"
+        )
+
+
+def _first(bad: Array) -> tuple[int, ...] | None:
+    """Index of the first true entry, or None."""
+    xp = array_namespace(bad)
+    if not bool(xp.any(bad)):
+        return None
+    flat = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
+    index: list[int] = []
+    for size in reversed(bad.shape):
+        flat, place = divmod(flat, int(size))
+        index.append(place)
+    return tuple(reversed(index))

@@ -1,0 +1,30 @@
+"""What every test of the project shares: named cases and error bounds.
+
+Hypothesis strategies are in `semicrf_spec.testing.strategies`, imported only when asked for.
+"""
+
+from semicrf_spec.testing.bounds import (
+    FLOAT32_LOG_PARTITION,
+    FLOAT32_POSTERIOR,
+    FLOAT64_POSTERIOR,
+    FLOAT64_RELATIVE,
+    PROBABILITY_SUM,
+    assert_close,
+    error,
+)
+from semicrf_spec.testing.cases import MAX_DURATIONS, Case, case, case_names, random_potentials
+
+__all__ = [
+    "FLOAT32_LOG_PARTITION",
+    "FLOAT32_POSTERIOR",
+    "FLOAT64_POSTERIOR",
+    "FLOAT64_RELATIVE",
+    "MAX_DURATIONS",
+    "PROBABILITY_SUM",
+    "Case",
+    "assert_close",
+    "case",
+    "case_names",
+    "error",
+    "random_potentials",
+]

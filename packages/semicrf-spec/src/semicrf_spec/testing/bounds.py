@@ -1,0 +1,42 @@
+"""Every tolerance there is, each with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+PROBABILITY_SUM = 1e-12
+"""Enumerated probabilities against 1: a few thousand float64 additions of numbers below 1."""
+
+FLOAT64_RELATIVE = 1e-10
+"""Two float64 paths to one number: rounding of some thousand operations, with room for their order."""
+
+FLOAT64_POSTERIOR = 1e-10
+"""Float64 posteriors, absolute: they are differences of log sums, so the bound above carries over."""
+
+FLOAT32_LOG_PARTITION = 1e-6
+"""Float32 scans whose running scale is kept in float64, relative to max(1, |log Z|)."""
+
+FLOAT32_POSTERIOR = 1e-5
+"""Float32 posteriors, absolute, at any length: their drift is divided out at every position."""
+
+
+def error(actual: Any, expected: Any) -> float:
+    """Largest error, relative where `expected` exceeds 1 and absolute below; equal infinities agree."""
+    got, want = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    if got.shape != want.shape:
+        raise AssertionError(f"shapes differ: got {got.shape}, expected {want.shape}")
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(got - want) / np.maximum(1.0, np.abs(want))
+    distance = np.where(got == want, 0.0, distance)
+    return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
+
+
+def assert_close(actual: Any, expected: Any, bound: float, what: str = "value") -> None:
+    """Raise AssertionError unless `error(actual, expected) <= bound`; NaN is never close."""
+    distance = error(actual, expected)
+    if not distance <= bound:
+        raise AssertionError(
+            f"{what} is off by {distance:.3g}, bound {bound:.3g}\n got {actual}\n expected {expected}"
+        )
