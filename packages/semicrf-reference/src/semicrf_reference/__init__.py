@@ -1,0 +1,9 @@
+"""Exact semi-Markov CRF inference on the CPU: `eager`, the oracle, and `compiled`, the fast path.
+
+Both export `log_partition`, `posteriors`, `viterbi`, `entropy` and `score`, with one signature.
+"""
+
+from semicrf_reference import compiled, eager
+from semicrf_reference._version import __version__
+
+__all__ = ["__version__", "compiled", "eager"]

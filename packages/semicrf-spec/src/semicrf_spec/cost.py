@@ -5,8 +5,7 @@ Letters as everywhere: B sequences, T positions, C labels, K longest duration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Backend = Literal["enumeration", "edges", "eager", "compiled", "triton"]
 FLOAT64 = 8
@@ -14,16 +13,8 @@ FLOAT32 = 4
 INT32 = 4
 
 
-@dataclass(frozen=True)
-class Size:
-    """The size of a problem.
-
-    Args:
-        batch: B.
-        time: T.
-        max_duration: K.
-        classes: C.
-    """
+class Size(NamedTuple):
+    """The size of a problem: B, T, K, C."""
 
     batch: int
     time: int
@@ -44,7 +35,7 @@ def scan_operations(backend: Backend, size: Size) -> int:
 
     Enumeration visits every segmentation; edge tensors cost `T K C^2`; the factored recursion `T C (K + C)`.
     """
-    b, t, k, c = size.batch, size.time, size.max_duration, size.classes
+    b, t, k, c = size
     if backend == "enumeration":
         return b * num_segmentations(t, c, k)
     if backend == "edges":
@@ -58,7 +49,7 @@ def training_bytes(backend: Backend, size: Size) -> int:
     Edges and eager autograd keep what every duration contributed; the closed-form posteriors keep the
     messages and the posteriors themselves: position, begins, ends and two messages a direction.
     """
-    b, t, k, c = size.batch, size.time, size.max_duration, size.classes
+    b, t, k, c = size
     if backend == "enumeration":
         return b * num_segmentations(t, c, k) * FLOAT64
     if backend == "edges":
@@ -74,7 +65,7 @@ def inference_bytes(backend: Backend, size: Size) -> int:
 
     The scans keep one window of K positions a sequence.
     """
-    b, k, c = size.batch, size.max_duration, size.classes
+    b, _, k, c = size
     if backend in ("enumeration", "edges"):
         return training_bytes(backend, size)
     element = FLOAT32 if backend == "triton" else FLOAT64

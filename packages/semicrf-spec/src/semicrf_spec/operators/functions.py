@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semicrf_spec.operators.calls import over_terms
 from semicrf_spec.operators.expectations import Posteriors, expected_score
+from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
 

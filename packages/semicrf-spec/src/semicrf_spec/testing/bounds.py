@@ -22,20 +22,26 @@ FLOAT32_POSTERIOR = 1e-5
 """Float32 posteriors, absolute, at any length: their drift is divided out at every position."""
 
 
-def error(actual: Any, expected: Any) -> float:
-    """Largest error, relative where `expected` exceeds 1 and absolute below; equal infinities agree."""
-    got, want = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+def error(actual: Any, expected: Any, scale: Any = 1.0) -> float:
+    """Largest error relative to the largest of 1, `|expected|` and `|scale|`; equal infinities agree.
+
+    `scale` is for differences: an entropy is log Z less E[score], so its error is that of log Z.
+    """
+    got, want, size = (np.asarray(x, dtype=np.float64) for x in (actual, expected, scale))
     if got.shape != want.shape:
         raise AssertionError(f"shapes differ: got {got.shape}, expected {want.shape}")
+    size = np.where(np.isfinite(size), np.abs(size), 1.0)
     with np.errstate(invalid="ignore"):
-        distance = np.abs(got - want) / np.maximum(1.0, np.abs(want))
+        distance = np.abs(got - want) / np.maximum(np.maximum(1.0, size), np.abs(want))
     distance = np.where(got == want, 0.0, distance)
     return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
 
 
-def assert_close(actual: Any, expected: Any, bound: float, what: str = "value") -> None:
-    """Raise AssertionError unless `error(actual, expected) <= bound`; NaN is never close."""
-    distance = error(actual, expected)
+def assert_close(
+    actual: Any, expected: Any, bound: float, what: str = "value", *, scale: Any = 1.0
+) -> None:
+    """Raise AssertionError unless `error(actual, expected, scale) <= bound`; NaN is never close."""
+    distance = error(actual, expected, scale)
     if not distance <= bound:
         raise AssertionError(
             f"{what} is off by {distance:.3g}, bound {bound:.3g}\n got {actual}\n expected {expected}"

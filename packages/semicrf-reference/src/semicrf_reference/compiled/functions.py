@@ -1,0 +1,16 @@
+"""The call signature of every backend, for CPU tensors."""
+
+from semicrf_reference.compiled import kernels
+from semicrf_spec import operators
+from semicrf_spec.operators import on_device, score
+
+__all__ = ["entropy", "log_partition", "posteriors", "score", "viterbi"]
+
+kernels.register()
+
+_WHERE = ("cpu", "compiled", "move them with .cpu(), or leave the backend to the device of the tensors")
+
+log_partition = on_device(operators.log_partition, *_WHERE)
+posteriors = on_device(operators.posteriors, *_WHERE)
+viterbi = on_device(operators.viterbi, *_WHERE)
+entropy = on_device(operators.entropy, *_WHERE)

@@ -1,0 +1,70 @@
+"""Compilation: on first use, cached on disk where that is possible, and announced as it takes time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import event
+
+logger = logging.getLogger("semicrf_reference")
+Function = Callable[..., Any]
+
+
+def jit(function: Function, signature: str | None = None) -> Function:
+    """Compiled without the GIL and with IEEE arithmetic; kept on disk.
+
+    Without a folder to cache in, the function is compiled anew in every process.
+    """
+    signatures = () if signature is None else (signature,)
+    try:
+        return numba.njit(*signatures, nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # numba found no writable folder
+        return numba.njit(*signatures, nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def kernel(signature: str) -> Callable[[Function], Function]:
+    """Compile on first call, once for float32 and once for float64 positions.
+
+    Args:
+        signature: Numba's notation, `real` standing for the dtype of the first array. The arrays in it
+            may have any strides, so that views, expanded terms and reversed sequences share one
+            compilation.
+    """
+
+    def decorate(function: Function) -> Function:
+        @cache
+        def compiled(real: str) -> Function:
+            return jit(function, signature.replace("real", real))
+
+        def call(*args: Any) -> None:
+            real = next(arg.dtype.name for arg in args if isinstance(arg, np.ndarray))
+            compiled(real)(*args)
+
+        return call
+
+    return decorate
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Says once that compilation has begun, so that nobody takes it for a hang."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if not self.said and function.__module__.startswith(__name__.rpartition(".")[0]):
+            self.said = True
+            logger.warning(
+                "semicrf: compiling the CPU kernels; this takes some seconds, once per installation"
+            )
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say."""
+
+
+event.register("numba:compile", _Announcer())

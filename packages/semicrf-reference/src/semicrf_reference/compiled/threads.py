@@ -1,0 +1,62 @@
+"""Threads over sequences and directions; the kernels release the GIL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+
+from semicrf_reference.compiled.problem import Problem
+
+SMALL = 100_000
+"""Multiply-adds below which handing work to another thread costs more than doing it."""
+
+Job = tuple[Callable[..., None], *tuple[Any, ...]]
+"""A batch kernel and its arguments, but for the range of sequences that come first."""
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def run(*jobs: Job, over: Problem) -> None:
+    """Run every job for every sequence, on as many threads as PyTorch would use.
+
+    Which thread does what changes no bit: each sequence is scanned by one thread, and written by one.
+    """
+    batch = over.size.batch
+    threads = 1 if over.operations * len(jobs) < SMALL else torch.get_num_threads()
+    parts = parts_of(batch, 1 if threads == 1 else 4 * threads)
+    tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, *arguments in jobs]
+    if threads == 1 or len(tasks) == 1:
+        for task in tasks:
+            task()
+    else:
+        for done in [pool().submit(task) for task in tasks]:
+            done.result()
+
+
+def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
+    """At most `count` ranges that tile `[0, batch)`: more than threads, so that ragged ones balance."""
+    count = min(batch, count)
+    bounds = [batch * i // max(count, 1) for i in range(count + 1)]
+    return list(zip(bounds, bounds[1:], strict=False))
+
+
+def pool() -> ThreadPoolExecutor:
+    """The threads of this process."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="semicrf")
+    return _pool
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+    os.register_at_fork(after_in_child=_forget_pool)
