@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ class Enumeration:
                 found["begins"][start, label] += p
                 found["ends"][end - 1, label] += p
                 found["durations"][segment.duration - 1, label] += p
-            for left, right in zip(segments, segments[1:], strict=False):
+            for left, right in pairwise(segments):
                 found["transitions"][right.start, left.label, right.label] += p
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,7 @@ def score_sequence(
         return 0.0
     inner = sum(_segment_score(terms, b, segment) for segment in segments)
     between = sum(
-        _at(terms.transition, b, right.start, left.label, right.label)
-        for left, right in zip(segments, segments[1:], strict=False)
+        _at(terms.transition, b, right.start, left.label, right.label) for left, right in pairwise(segments)
     )
     first, last = segments[0].label, segments[-1].label
     return _at(terms.start, first) + inner + between + _at(terms.end, last)
@@ -77,4 +77,3 @@ def _segment_score(terms: DensePotentials[Any], b: int, segment: Segment) -> flo
 
 def _at(term: Any, *index: int) -> float:
     return float(term[index])
-

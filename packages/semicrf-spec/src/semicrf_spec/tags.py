@@ -13,9 +13,7 @@ OUTSIDE = "O"
 """The tag, and the class name, of what belongs to no named segment."""
 
 
-def segments_to_tags(
-    segments: Iterable[Segment], names: Sequence[str], scheme: Scheme = "BIO"
-) -> list[str]:
+def segments_to_tags(segments: Iterable[Segment], names: Sequence[str], scheme: Scheme = "BIO") -> list[str]:
     """The tag of every position.
 
     Args:
@@ -35,9 +33,7 @@ def _spell(name: str, segment: Segment, scheme: Scheme) -> list[str]:
     return [f"{prefix}-{name}" for prefix in prefixes]
 
 
-def tags_to_segments(
-    tags: Sequence[str], names: Sequence[str], scheme: Scheme = "BIO"
-) -> list[Segment]:
+def tags_to_segments(tags: Sequence[str], names: Sequence[str], scheme: Scheme = "BIO") -> list[Segment]:
     """The segments that the tags spell; every run of `O` is one segment.
 
     Raises: ValueError that names the first position whose tag is unknown or cannot follow the one

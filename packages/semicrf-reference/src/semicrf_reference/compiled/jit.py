@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -20,11 +20,10 @@ def jit(function: Function, signature: str | None = None) -> Function:
 
     Without a folder to cache in, the function is compiled anew in every process.
     """
-    signatures = () if signature is None else (signature,)
     try:
-        return numba.njit(*signatures, nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, numba.njit(signature, nogil=True, cache=True)(function))
     except RuntimeError:  # numba found no writable folder
-        return numba.njit(*signatures, nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, numba.njit(signature, nogil=True)(function))
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
@@ -50,7 +49,7 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     return decorate
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]
+class _Announcer(event.Listener):
     """Says once that compilation has begun, so that nobody takes it for a hang."""
 
     said = False
@@ -67,4 +66,4 @@ class _Announcer(event.Listener):  # type: ignore[misc]
         """Nothing to say."""
 
 
-event.register("numba:compile", _Announcer())
+cast(Any, event).register("numba:compile", _Announcer())

@@ -18,7 +18,7 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     """`semicrf::log_partition`: one scan that keeps nothing but its window."""
     problem = Problem.of(terms)
     total = np.empty((problem.size.batch, 2))
-    run((forward_batch, *problem.arrays, *Messages.passing(problem.size), total), over=problem)
+    run((forward_batch, (*problem.arrays, *Messages.passing(problem.size), total)), over=problem)
     return torch.from_numpy(total.sum(1))
 
 
@@ -29,14 +29,14 @@ def posteriors(*terms: Tensor | None) -> tuple[Tensor, ...]:
     forward, backward = Messages.kept(problem.size), Messages.kept(problem.size)
     total = np.empty((batch, 2))
     run(
-        (forward_batch, *problem.arrays, *forward, total),
-        (backward_batch, *problem.arrays, *backward),
+        (forward_batch, (*problem.arrays, *forward, total)),
+        (backward_batch, (*problem.arrays, *backward)),
         over=problem,
     )
     shared = terms[1] is not None and terms[1].ndim == 2
     transitions = np.zeros((batch, classes, classes) if shared else (batch, time, classes, classes))
     counts = Counts.zeros(problem.size, along_time(transitions, time) if shared else transitions)
-    run((statistics_batch, *problem.arrays, *forward, *backward, total, *counts), over=problem)
+    run((statistics_batch, (*problem.arrays, *forward, *backward, total, *counts)), over=problem)
     answers = (total.sum(1), *counts._replace(transitions=transitions))
     return tuple(map(torch.from_numpy, answers))
 
@@ -47,7 +47,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL)
     durations = np.zeros_like(labels)
-    run((viterbi_batch, *problem.arrays, scores, labels, durations), over=problem)
+    run((viterbi_batch, (*problem.arrays, scores, labels, durations)), over=problem)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 

@@ -32,7 +32,7 @@ class Problem:
     @classmethod
     def of(cls, terms: Sequence[Tensor | None]) -> Self:
         """Read the arguments of an operator."""
-        given = Potentials(*terms)  # type: ignore[arg-type]  # the schema says which are optional
+        given: Potentials[Any] = Potentials(*terms)
         given.check_values()
         real = torch.float32
         for name in POSITIONAL:
@@ -89,7 +89,7 @@ class Counts(NamedTuple):
         """Nothing counted yet; `transitions` may hold one `(C, C)` a sequence for all positions."""
         positions = (size.batch, size.time, size.classes)
         durations = np.zeros((size.batch, size.max_duration, size.classes))
-        return cls(*(np.zeros(positions) for _ in range(3)), transitions, durations)
+        return cls(np.zeros(positions), np.zeros(positions), np.zeros(positions), transitions, durations)
 
 
 def along_time(rows: Array, time: int) -> Array:

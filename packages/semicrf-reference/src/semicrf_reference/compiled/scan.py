@@ -135,7 +135,7 @@ def backward_batch(
     emissions, transition, duration, start, end, begin, finish, lengths,
     beta, beta_star, scale,
 ):  # fmt: skip
-    """beta and beta_star of sequences `first .. last - 1`: the scan of the reversed sequences.
+    """Beta and beta_star of sequences `first .. last - 1`: the scan of the reversed sequences.
 
     Row t of `beta` is boundary t + 1, row t of `beta_star` and of `scale` is boundary t.
     """

@@ -23,8 +23,8 @@ def segment_counts(
 ):
     """Add the posterior of every segment to where it begins, where it ends and how long it lasts.
 
-        weight(s, d, c) = exp( alpha_alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
-                               + finish[s+d-1, c] + beta[s + d, c] - log_partition )
+    weight(s, d, c) = exp( alpha_alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
+                           + finish[s+d-1, c] + beta[s + d, c] - log_partition )
     """
     length, classes = emissions.shape
     lasting = np.empty(classes)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from semicrf_reference.compiled.problem import Problem
 SMALL = 100_000
 """Multiply-adds below which handing work to another thread costs more than doing it."""
 
-Job = tuple[Callable[..., None], *tuple[Any, ...]]
+Job = tuple[Callable[..., None], tuple[Any, ...]]
 """A batch kernel and its arguments, but for the range of sequences that come first."""
 
 _pool: ThreadPoolExecutor | None = None
@@ -29,7 +30,7 @@ def run(*jobs: Job, over: Problem) -> None:
     batch = over.size.batch
     threads = 1 if over.operations * len(jobs) < SMALL else torch.get_num_threads()
     parts = parts_of(batch, 1 if threads == 1 else 4 * threads)
-    tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, *arguments in jobs]
+    tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
     if threads == 1 or len(tasks) == 1:
         for task in tasks:
             task()
@@ -42,7 +43,7 @@ def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
     """At most `count` ranges that tile `[0, batch)`: more than threads, so that ragged ones balance."""
     count = min(batch, count)
     bounds = [batch * i // max(count, 1) for i in range(count + 1)]
-    return list(zip(bounds, bounds[1:], strict=False))
+    return list(pairwise(bounds))
 
 
 def pool() -> ThreadPoolExecutor:

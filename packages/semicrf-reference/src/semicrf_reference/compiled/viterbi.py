@@ -54,7 +54,7 @@ def viterbi_batch(
     emissions, transition, duration, start, end, begin, finish, lengths,
     scores, labels, durations,
 ):  # fmt: skip
-    """Best segmentations of sequences `first .. last - 1`; labels come filled with -1 and durations with 0."""
+    """Best segmentations of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
     classes = end.size
     for b in range(first, last):
         n = lengths[b]
@@ -64,7 +64,14 @@ def viterbi_batch(
         previous = np.empty((n, classes), np.int32)
         lasted = np.empty((n, classes), np.int32)
         totals = end + best_messages(
-            emissions[b, :n], transition[b, 1:n], duration[b], start, begin[b, :n], finish[b, :n], previous, lasted
+            emissions[b, :n],
+            transition[b, 1:n],
+            duration[b],
+            start,
+            begin[b, :n],
+            finish[b, :n],
+            previous,
+            lasted,
         )
         label = np.argmax(totals)
         scores[b] = totals[label]

@@ -21,7 +21,7 @@ def edges(potentials: Potentials[Tensor]) -> Tensor:
     Source: Sarawagi & Cohen 2004.
     """
     terms = prepared(potentials)
-    batch, time, classes = terms.shape
+    time = terms.shape[1]
     place = torch.arange(time, device=terms.emissions.device)
     into = terms.transition.clone()
     into[:, :1] = terms.start

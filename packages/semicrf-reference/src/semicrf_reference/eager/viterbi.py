@@ -68,8 +68,6 @@ def walk(
     return segments[::-1]
 
 
-def _assembled(
-    segments: list[list[Segment]], lengths: Tensor, time: int, scores: Tensor
-) -> Segmentation:
+def _assembled(segments: list[list[Segment]], lengths: Tensor, time: int, scores: Tensor) -> Segmentation:
     found = Segmentation.from_list(segments, num_positions=time, device=lengths.device)
     return Segmentation(found.labels, found.durations, lengths, scores)

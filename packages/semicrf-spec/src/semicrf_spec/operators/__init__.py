@@ -1,7 +1,9 @@
 """The operators' contracts, and the types and call signature every backend shares. Needs torch."""
 
 from semicrf_spec.operators.calls import OverTerms, on_device, over_terms
+from semicrf_spec.operators.checks import check_labels, check_segmentation
 from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype
+from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.functions import (
     entropy,
     entropy_from,
@@ -9,9 +11,8 @@ from semicrf_spec.operators.functions import (
     posteriors,
     viterbi,
 )
-from semicrf_spec.operators.gold import lengths_of, score, score_of
-from semicrf_spec.operators.expectations import Posteriors, expected_score
-from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_segmentation
+from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_of
+from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation
 
 __all__ = [
     "NO_LABEL",
@@ -19,6 +20,8 @@ __all__ = [
     "OverTerms",
     "Posteriors",
     "Segmentation",
+    "agreeing",
+    "check_labels",
     "check_segmentation",
     "entropy",
     "entropy_from",

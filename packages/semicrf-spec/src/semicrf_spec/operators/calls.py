@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -46,9 +46,7 @@ def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> R:
-        return function(
-            Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
-        )
+        return function(Potentials(emissions, transition, duration, start, end, begin, finish, lengths))
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__qualname__, call.__module__ = function.__qualname__, function.__module__
@@ -62,7 +60,7 @@ def on_device(function: OverTerms[R], device: str, backend: str, remedy: str) ->
     """
 
     @wraps(function)
-    def call(emissions: Tensor, *args: Tensor, **kwargs: Tensor | None) -> R:
+    def call(emissions: Tensor, *args: Tensor, **kwargs: Any) -> R:
         if emissions.device.type != device:
             raise ValueError(
                 f"backend='{backend}' serves {device} tensors, and emissions are on "

@@ -109,7 +109,8 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
         return counts * g.reshape(-1, *(1,) * (counts.ndim - 1))
 
     def shared(counts: Tensor) -> Tensor:
-        return torch.tensordot(g, counts, dims=1)
+        summed: Tensor = torch.tensordot(g, counts, dims=1)
+        return summed
 
     found = (
         each(position),
@@ -133,7 +134,8 @@ def first_labels(begins: Tensor) -> Tensor:
     """`(B, C)` probability of the first label: what begins at position 0."""
     batch, _, classes = begins.shape
     padded = torch.cat([begins, begins.new_zeros(batch, 1, classes)], dim=1)
-    return padded[:, 0]
+    first: Tensor = padded[:, 0]
+    return first
 
 
 def last_labels(ends: Tensor, lengths: Tensor | None) -> Tensor:
@@ -182,6 +184,4 @@ SHAPES_OF_TERMS = tuple(Potentials.__dataclass_fields__)
 torch.library.register_autograd(
     "semicrf::log_partition", _backward_log_partition, setup_context=_setup_log_partition
 )
-torch.library.register_autograd(
-    "semicrf::posteriors", _backward_posteriors, setup_context=_setup_posteriors
-)
+torch.library.register_autograd("semicrf::posteriors", _backward_posteriors, setup_context=_setup_posteriors)

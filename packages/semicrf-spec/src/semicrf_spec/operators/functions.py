@@ -99,9 +99,7 @@ def _log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tenso
     return found[0], Posteriors(*found[1:])
 
 
-def entropy_from(
-    log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]
-) -> Tensor:
+def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
     """`log_partition - E[score]`, 0 where nothing is allowed."""
     allowed = log_partition > -torch.inf
     return torch.where(allowed, log_partition, 0.0) - expected_score(posteriors, potentials)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
+from semicrf_spec.segments import UNKNOWN
 
 
 def score(
@@ -50,7 +51,8 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
     lengths = lengths_of(potentials)
     if segmentation.labels.shape != (batch, time):
         raise ValueError(
-            f"the segmentation has shape {tuple(segmentation.labels.shape)}; expected (B, T) = {(batch, time)}"
+            f"the segmentation has shape {tuple(segmentation.labels.shape)}; "
+            f"expected (B, T) = {(batch, time)}"
         )
     if time == 0:
         return potentials.emissions.new_zeros(batch, dtype=torch.float64)
@@ -88,3 +90,23 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
         if term is not None:
             total = total + torch.where(present, term[label].double(), 0.0)
     return total
+
+
+def agreeing(potentials: Potentials[Tensor], labels: Tensor) -> Tensor:
+    """`(B, T, C)` emissions with `-inf` wherever the labels say otherwise.
+
+    Args:
+        potentials: the terms.
+        labels: `(B, T)` integers, `-100` where the label is unknown; past the lengths anything may stand.
+    Raises: ValueError naming the sequence and the position of a label out of range.
+    """
+    batch, time, classes = potentials.shape
+    if labels.shape != (batch, time) or labels.is_floating_point():
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected integers of shape "
+            f"(B, T) = {(batch, time)}"
+        )
+    known = torch.ops.semicrf.check_labels(labels, lengths_of(potentials), classes)
+    label = torch.arange(classes, device=labels.device)
+    contradicted = (known != UNKNOWN)[:, :, None] & (known[:, :, None] != label)
+    return potentials.emissions.masked_fill(contradicted, -torch.inf)

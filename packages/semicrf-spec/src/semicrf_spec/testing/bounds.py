@@ -37,9 +37,7 @@ def error(actual: Any, expected: Any, scale: Any = 1.0) -> float:
     return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
 
 
-def assert_close(
-    actual: Any, expected: Any, bound: float, what: str = "value", *, scale: Any = 1.0
-) -> None:
+def assert_close(actual: Any, expected: Any, bound: float, what: str = "value", *, scale: Any = 1.0) -> None:
     """Raise AssertionError unless `error(actual, expected, scale) <= bound`; NaN is never close."""
     distance = error(actual, expected, scale)
     if not distance <= bound:

@@ -68,7 +68,7 @@ def random_potentials(
     )
 
 
-def _with(potentials: Case, **terms: npt.NDArray[Any] | None) -> Case:
+def _with(potentials: Case, **terms: npt.NDArray[Any]) -> Case:
     return Potentials(**{**dict(potentials.items()), **terms})
 
 

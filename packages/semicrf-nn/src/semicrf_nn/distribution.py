@@ -1,0 +1,179 @@
+"""The semi-Markov CRF as a distribution over segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
+from semicrf_spec import Potentials
+from semicrf_spec.operators import Posteriors, Segmentation, agreeing, lengths_of, score_of
+
+Segments = Segmentation | Sequence[Sequence[tuple[int, int, int]]]
+
+
+class SemiCRF(Distribution):
+    """A batch of distributions over segmentations, `p(y) = exp(score(y) - log_partition)`.
+
+        score(y) = start[c_1] + end[c_n]
+                 + sum_i ( sum_{u=s_i}^{e_i-1} emissions[u, c_i] + duration[e_i-s_i-1, c_i]
+                           + begin[s_i, c_i] + finish[e_i-1, c_i] )
+                 + sum_{i>=2} transition[c_{i-1}, c_i]
+
+    Every answer is exact, float64 where it is one number per sequence, and the same bits every time.
+    Properties compute on every access; keep what you use twice.
+
+    Args:
+        emissions: `(B, T, C)` nats, score of label c at position t; any floating dtype.
+        transition: `(C, C)` nats from row to column, or `(B, T, C, C)` where entry s serves the boundary
+            before position s.
+        duration: `(K, C)` or `(B, K, C)` nats; row d - 1 scores a segment of d positions.
+        start: `(C,)` nats, first label. Missing means 0.
+        end: `(C,)` nats, last label. Missing means 0.
+        begin: `(B, T, C)` nats, a segment of c begins at t. Missing means 0.
+        finish: `(B, T, C)` nats, a segment of c has t as its last position. Missing means 0.
+        lengths: `(B,)` integers in `[0, T]`. Missing means T.
+        backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
+        validate_args: whether to check values now; they are checked again where they are used.
+
+    Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
+        legal everywhere and forbids; NaN and `+inf` are errors.
+    Source: Sarawagi & Cohen 2004.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        transition: Tensor,
+        duration: Tensor,
+        *,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        begin: Tensor | None = None,
+        finish: Tensor | None = None,
+        lengths: Tensor | None = None,
+        backend: BackendName | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        self.backend = check_backend(backend, None)
+        batch, time, _ = self.potentials.shape
+        validate = __debug__ if validate_args is None else validate_args
+        if validate and not torch.compiler.is_compiling():
+            self.potentials.check_values()
+        super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)
+
+    def __repr__(self) -> str:
+        batch, time, classes = self.potentials.shape
+        max_duration = self.potentials.max_duration
+        return f"SemiCRF(B={batch}, T={time}, K={max_duration}, C={classes}, backend={self.backend!r})"
+
+    @property
+    def _backend(self) -> Backend:
+        return backend_for(self.backend, self.potentials.emissions.device)
+
+    @property
+    def _terms(self) -> dict[str, Any]:
+        return dict(self.potentials.items())
+
+    @property
+    def lengths(self) -> Tensor:
+        """`(B,)` int64 positions in each sequence."""
+        return lengths_of(self.potentials)
+
+    @property
+    def log_partition(self) -> Tensor:
+        """`log sum_y exp(score(y))`: `(B,)` float64 nats, differentiable.
+
+        `-inf` where nothing is allowed, and then every gradient is 0.
+        Cost: O(B T C (K + C)) time.
+        """
+        return self._backend.log_partition(**self._terms)
+
+    @property
+    def posteriors(self) -> Posteriors:
+        """Expected counts: position, begins, ends `(B, T, C)`, transitions and durations.
+
+        They are the derivatives of `log_partition` by emissions, begin, finish, transition and duration.
+        Cost: O(B T C (K + C)) time.
+        """
+        return self._backend.posteriors(**self._terms)
+
+    @property
+    def mode(self) -> Segmentation:  # type: ignore[override]  # an event is no tensor
+        """The segmentation of highest score (Viterbi), with its `.scores` in nats.
+
+        Of equal scores, read from the last segment backwards, the lowest label wins, then the shortest
+        duration. Without segments where nothing is allowed.
+        Cost: O(B T C (K + C)) time.
+        """
+        return self._backend.viterbi(**self._terms)
+
+    def entropy(self) -> Tensor:
+        """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
+
+        Differentiable on `backend="eager"`.
+        Cost: that of `posteriors`.
+        """
+        return self._backend.entropy(**self._terms)
+
+    def score(self, segments: Segments) -> Tensor:
+        """Score of given segmentations: `(B,)` float64 nats, differentiable.
+
+        Args:
+            segments: a `Segmentation`, or one list of half-open `(start, end, label)` per sequence.
+        Raises: ValueError naming the sequence and the segment that leaves a gap, overlaps, is longer than K
+            or has a label out of range.
+        Cost: O(B T).
+        """
+        return score_of(self._segmentation(segments), self.potentials)
+
+    def log_prob(self, value: Segments | Tensor) -> Tensor:
+        """Log-probability of segmentations, or of labels however they are cut.
+
+            log_prob(segments) = score(segments) - log_partition
+            log_prob(labels)   = log sum of p(y) over every segmentation y that agrees with the labels
+
+        Args:
+            value: a `Segmentation`, one list of `(start, end, label)` per sequence, or `(B, T)` integer
+                labels with `-100` where the label is unknown; past the lengths anything may stand.
+        Returns: `(B,)` float64 nats, differentiable; `-inf` for what is forbidden.
+        Raises: ValueError naming the sequence and the segment or position that is at fault.
+        Cost: O(B T C (K + C)) time, twice that for labels.
+        Source: Sarawagi & Cohen 2004; for labels, the marginal likelihood of Tsuboi et al. 2008.
+        """
+        numerator = self.agreeing(value).log_partition if isinstance(value, Tensor) else self.score(value)
+        return torch.where(numerator > -torch.inf, numerator - self.log_partition, -torch.inf)
+
+    def agreeing(self, labels: Tensor) -> SemiCRF:
+        """The same scores with every segmentation forbidden that contradicts the labels.
+
+        Its `log_partition` less this one's is `log_prob(labels)`; its `mode` and `posteriors` are those
+        given the labels.
+
+        Args:
+            labels: `(B, T)` integers, `-100` where the label is unknown.
+        Raises: ValueError naming the sequence and the position of a label out of range.
+        """
+        terms = self._terms
+        terms["emissions"] = agreeing(self.potentials, labels)
+        return SemiCRF(**terms, backend=self.backend, validate_args=False)
+
+    def _segmentation(self, segments: Segments) -> Segmentation:
+        if isinstance(segments, Segmentation):
+            return segments
+        batch, time, _ = self.potentials.shape
+        if len(segments) != batch:
+            raise ValueError(f"{len(segments)} lists of segments given; expected B = {batch}, one a sequence")
+        return Segmentation.from_list(
+            segments,
+            num_positions=time,
+            lengths=self.lengths.tolist(),
+            device=self.potentials.emissions.device,
+        )

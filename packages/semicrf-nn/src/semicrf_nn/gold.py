@@ -1,0 +1,49 @@
+"""Why a gold segmentation is impossible, said before its infinite loss ends a training run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semicrf_nn.distribution import Segments, SemiCRF
+from semicrf_spec import DensePotentials, Segment
+
+
+def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tensor) -> None:
+    """Raise if a loss is infinite.
+
+    Raises: ValueError naming the first sequence, and for segments the term that forbids it.
+    """
+    impossible = torch.isinf(losses.detach()).nonzero().flatten().tolist()
+    if not impossible:
+        return
+    b = impossible[0]
+    if isinstance(gold, Tensor):
+        raise ValueError(
+            f"sequence {b}: no segmentation that the constraints allow agrees with its labels; check "
+            "min_duration, max_duration, forbidden_transitions and emissions of -inf"
+        )
+    segments = distribution._segmentation(gold).to_list()[b]
+    raise ValueError(f"sequence {b} has probability 0: {_reason(distribution, b, segments)}")
+
+
+def _reason(distribution: SemiCRF, b: int, segments: list[Segment]) -> str:
+    terms = DensePotentials.of(distribution.potentials)
+    for number, (start, end, label) in enumerate(segments):
+        segment = f"segment {number} {(start, end, label)}"
+        scores = {
+            "duration": terms.duration[b, end - start - 1, label],
+            "emissions": terms.emissions[b, start:end, label].min(),
+            "begin": terms.begin[b, start, label],
+            "finish": terms.finish[b, end - 1, label],
+        }
+        if number == 0:
+            scores["start"] = terms.start[label]
+        else:
+            scores["transition"] = terms.transition[b, start, segments[number - 1].label, label]
+        if number == len(segments) - 1:
+            scores["end"] = terms.end[label]
+        for name, score in scores.items():
+            if score == -torch.inf:
+                return f"{segment} is forbidden by {name}"
+    return "its score is -inf"

@@ -1,0 +1,197 @@
+"""The head: parameters of a semi-Markov CRF on top of an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from semicrf_nn.backends import BackendName, check_backend
+from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, transition_mask
+from semicrf_nn.distribution import Segments, SemiCRF
+from semicrf_nn.gold import check_possible
+from semicrf_reference import eager
+from semicrf_spec import Segment
+from semicrf_spec.operators import Segmentation
+
+Lengths = Tensor | Sequence[int] | None
+Reduction = Literal["mean", "sum", "none"]
+Supervision = Literal["segments", "labels"]
+
+
+class SemiMarkovCRFHead(nn.Module):
+    """Semi-Markov CRF over the output of any encoder.
+
+    Args:
+        num_classes: C, the number of labels.
+        max_duration: K, the longest segment in positions; or one for each label.
+        hidden_dim: size of the encoder's output, projected to emissions; None takes it as emissions.
+        min_duration: the shortest segment in positions; or one for each label.
+        forbidden_transitions: `(C, C)` boolean tensor, true where forbidden, or `(from, to)` pairs.
+        backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the tensors.
+        use_triton: True is `backend="triton"`, False is `backend="compiled"`, None leaves it open.
+
+    Attributes:
+        transition: `(C, C)` parameter, nats from row to column.
+        duration: `(K, C)` parameter, nats; row d - 1 scores a segment of d positions.
+        start: `(C,)` parameter, nats, first label.
+        end: `(C,)` parameter, nats, last label.
+        projection: `nn.Linear(hidden_dim, num_classes)`, or `nn.Identity` without `hidden_dim`.
+
+    Raises: ValueError naming the constructor argument that cannot be.
+
+    Example:
+        >>> head = SemiMarkovCRFHead(num_classes=3, max_duration=8, hidden_dim=16)
+        >>> hidden, lengths = torch.randn(2, 20, 16), torch.tensor([20, 12])
+        >>> labels = torch.zeros(2, 20, dtype=torch.int64); labels[:, 6:] = 1; labels[:, 12:] = 2
+        >>> loss = head.compute_loss(hidden, lengths, labels)
+        >>> loss.backward()
+        >>> segments = head.decode(hidden, lengths).to_list()
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        max_duration: int | Sequence[int],
+        hidden_dim: int | None = None,
+        *,
+        min_duration: int | Sequence[int] = 1,
+        forbidden_transitions: ForbiddenTransitions | None = None,
+        backend: BackendName | None = None,
+        use_triton: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; expected at least 1")
+        self.num_classes = num_classes
+        self.hidden_dim = hidden_dim
+        self.backend = check_backend(backend, use_triton)
+        longest = per_class("max_duration", max_duration, num_classes)
+        shortest = per_class("min_duration", min_duration, num_classes)
+        self.max_duration = max(longest)
+        self.projection = nn.Identity() if hidden_dim is None else nn.Linear(hidden_dim, num_classes)
+        self.transition = nn.Parameter(torch.zeros(num_classes, num_classes))
+        self.duration = nn.Parameter(torch.zeros(self.max_duration, num_classes))
+        self.start = nn.Parameter(torch.zeros(num_classes))
+        self.end = nn.Parameter(torch.zeros(num_classes))
+        # constraints belong to the constructor, not to what is learned
+        self.register_buffer(
+            "transition_mask", transition_mask(forbidden_transitions, num_classes), persistent=False
+        )
+        self.register_buffer("duration_mask", duration_mask(shortest, longest), persistent=False)
+
+    def extra_repr(self) -> str:
+        """The sizes and what is forbidden."""
+        forbidden = int(torch.isneginf(cast(Tensor, self.transition_mask)).sum())
+        return (
+            f"num_classes={self.num_classes}, max_duration={self.max_duration}, "
+            f"hidden_dim={self.hidden_dim}, forbidden_transitions={forbidden}, backend={self.backend!r}"
+        )
+
+    def forward(self, hidden: Tensor, lengths: Lengths = None) -> SemiCRF:
+        """The distribution; the same as `distribution`."""
+        return self.distribution(hidden, lengths)
+
+    def distribution(self, hidden: Tensor, lengths: Lengths = None) -> SemiCRF:
+        """The distribution over segmentations, given the encoder's output.
+
+        Args:
+            hidden: `(B, T, hidden_dim)`, or `(B, T, num_classes)` nats without `hidden_dim`.
+            lengths: `(B,)` integers in `[0, T]`; T if missing.
+        Raises: ValueError or TypeError naming the argument, what was expected and what was given.
+        """
+        width, name = (
+            (self.num_classes, "num_classes") if self.hidden_dim is None else (self.hidden_dim, "hidden_dim")
+        )
+        if hidden.ndim != 3 or hidden.shape[-1] != width:
+            raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected (B, T, {name} = {width})")
+        return SemiCRF(
+            self.projection(hidden),
+            self.transition + cast(Tensor, self.transition_mask),
+            self.duration + cast(Tensor, self.duration_mask),
+            start=self.start,
+            end=self.end,
+            lengths=None if lengths is None else torch.as_tensor(lengths, device=hidden.device),
+            backend=self.backend,
+        )
+
+    def compute_loss(
+        self,
+        hidden: Tensor,
+        lengths: Lengths,
+        labels_or_segments: Tensor | Segments,
+        *,
+        supervision: Supervision = "segments",
+        reduction: Reduction = "mean",
+    ) -> Tensor:
+        """Negative log-likelihood, float64 nats.
+
+            supervision="segments":  -log p(segments), a run of one label taken as one segment
+            supervision="labels":    -log of the summed p of every segmentation that agrees with the labels
+
+        Args:
+            hidden: as in `distribution`.
+            lengths: as in `distribution`.
+            labels_or_segments: `(B, T)` integer labels; or a `Segmentation` or one list of
+                `(start, end, label)` per sequence. With `supervision="labels"`, `-100` is unknown.
+            supervision: what the labels say.
+            reduction: `"mean"` over sequences, `"sum"`, or `"none"` for `(B,)`.
+        Raises: ValueError naming the sequence and the segment that is at fault: longer than max_duration, a
+            gap, an overlap, a label out of range, or ruled out by the head's constraints.
+        Cost: that of `SemiCRF.log_prob`.
+        """
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+        distribution = self.distribution(hidden, lengths)
+        gold = _gold(distribution, labels_or_segments, supervision)
+        losses = -distribution.log_prob(gold)
+        if not torch.compiler.is_compiling():
+            check_possible(distribution, gold, losses)
+        return losses if reduction == "none" else getattr(losses, reduction)()
+
+    def decode(self, hidden: Tensor, lengths: Lengths = None) -> Segmentation:
+        """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`."""
+        return self.distribution(hidden, lengths).mode
+
+    def decode_with_traceback(self, hidden: Tensor, lengths: Lengths = None) -> list[list[Segment]]:
+        """The best segmentation as one list of `Segment(start, end, label)` per sequence."""
+        return self.decode(hidden, lengths).to_list()
+
+    def compute_position_marginals(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+        """`(B, T, C)` probability that position t has label c; 0 past the lengths."""
+        return self.distribution(hidden, lengths).posteriors.position
+
+    def compute_boundary_marginals(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+        """`(B, T)` probability that a segment begins at position t; 1 at position 0, 0 past the lengths."""
+        return self.distribution(hidden, lengths).posteriors.begins.sum(-1)
+
+    def compute_entropy_streaming(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+        """`(B,)` float64 nats: log_partition less expected score, on the head's backend. Exact."""
+        return self.distribution(hidden, lengths).entropy()
+
+    def compute_entropy_exact(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+        """`(B,)` float64 nats: the same number from the float64 oracle, differentiable and slow."""
+        return eager.entropy(**dict(self.distribution(hidden, lengths).potentials.items()))
+
+
+def _gold(
+    distribution: SemiCRF, given: Tensor | Segments, supervision: Supervision
+) -> Segmentation | Tensor | Segments:
+    """What the likelihood is of: segments, or labels however they are cut."""
+    if supervision not in ("segments", "labels"):
+        raise ValueError(f"supervision is {supervision!r}; expected 'segments' or 'labels'")
+    if not isinstance(given, Tensor):
+        if supervision == "labels":
+            raise ValueError("supervision='labels' needs a (B, T) tensor of labels; segments were given")
+        return given
+    positions = distribution.potentials.shape[:2]
+    if given.shape != positions or given.is_floating_point():
+        raise ValueError(
+            f"labels have shape {tuple(given.shape)} and dtype {given.dtype}; expected integers of shape "
+            f"(B, T) = {positions}"
+        )
+    if supervision == "labels":
+        return given
+    return Segmentation.from_labels(given, distribution.lengths)

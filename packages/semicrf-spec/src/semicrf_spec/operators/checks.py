@@ -1,0 +1,117 @@
+"""Operators that find gold labels and segments sound, or raise.
+
+They are operators, not functions, so that they also look when a compiled graph runs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.segments import UNKNOWN, Segment, check_segments
+
+
+def check_segmentation(
+    labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
+) -> tuple[Tensor, Tensor]:
+    """Copies of labels and durations, once they are known to tile every sequence.
+
+    Positions past the lengths come back as label 0 and duration 0, so that they may index.
+
+    Raises: ValueError naming the sequence and the segment that is at fault, and the remedy.
+    """
+    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    faults = (
+        within & ((labels < 0) | (labels >= num_classes) | (durations > max_duration))
+        | ~_tiles(durations, within)
+        | _changes_inside(labels, durations, within)
+    )
+    if bool(faults.any()):
+        for b in faults.any(1).nonzero().flatten().tolist():
+            _explain(labels[b], durations[b], int(lengths[b]), num_classes, max_duration, b)
+    return torch.where(within, labels, 0), torch.where(within, durations, 0)
+
+
+def _tiles(durations: Tensor, within: Tensor) -> Tensor:
+    """Where a segment begins just when the one before it ends: `(B, T)`.
+
+    Each end lies past its begin, so if the set of begins but the first, and the end of the sequence, is the
+    set of ends, every segment ends where the next begins.
+    """
+    time = durations.shape[1]
+    begins = durations != 0
+    place = torch.arange(time, device=durations.device)
+    ends = (place + durations).clamp(0, time)
+    is_end = torch.zeros(len(durations), time + 1, dtype=torch.bool, device=durations.device)
+    is_end = is_end.scatter(1, torch.where(begins, ends, time), True)[:, :time]
+    expected = is_end & within
+    expected[:, :1] = within[:, :1]
+    return (
+        (begins == expected)
+        & (durations >= 0)
+        & (~begins | (place + durations <= within.sum(1, keepdim=True)))
+    )
+
+
+def _changes_inside(labels: Tensor, durations: Tensor, within: Tensor) -> Tensor:
+    """Where a label differs from the one before it though no segment begins: `(B, T)`."""
+    changed = torch.zeros_like(within)
+    changed[:, 1:] = (labels[:, 1:] != labels[:, :-1]) & (durations[:, 1:] == 0)
+    return changed & within
+
+
+def _explain(
+    labels: Tensor, durations: Tensor, length: int, num_classes: int, max_duration: int, sequence: int
+) -> None:
+    """Raise the error that says what is wrong with one sequence."""
+    unknown = (labels[:length] == UNKNOWN).nonzero().flatten().tolist()
+    if unknown:
+        raise ValueError(
+            f"sequence {sequence}: position {unknown[0]} has the unknown label {UNKNOWN}, so its "
+            "segments are not known; use supervision='labels', which sums over every segmentation that agrees"
+        )
+    segments = [
+        Segment(start, start + int(durations[start]), int(labels[start]))
+        for start in durations.nonzero().flatten().tolist()
+    ]
+    check_segments(segments, length, num_classes=num_classes, max_duration=max_duration, sequence=sequence)
+    raise ValueError(f"sequence {sequence}: the label changes inside a segment; expected one label each")
+
+
+def check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
+    """A copy of the labels, once they are known to be in range or unknown; unknown past the lengths.
+
+    Raises: ValueError naming the sequence and the position.
+    """
+    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    outside = (labels < 0) | (labels >= num_classes)
+    faults = (within & outside & (labels != UNKNOWN)).nonzero()
+    if len(faults):
+        b, t = faults[0].tolist()
+        raise ValueError(
+            f"sequence {b}: position {t} has label {int(labels[b, t])}; expected 0 <= label < {num_classes}, "
+            f"or {UNKNOWN} where it is unknown"
+        )
+    return torch.where(within, labels, UNKNOWN)
+
+
+def _fake_check_segmentation(
+    labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(labels), torch.empty_like(durations)
+
+
+def _fake_check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
+    return torch.empty_like(labels)
+
+
+torch.library.define(
+    "semicrf::check_segmentation",
+    "(Tensor labels, Tensor durations, Tensor lengths, int num_classes, int max_duration)"
+    " -> (Tensor, Tensor)",
+)
+torch.library.define("semicrf::check_labels", "(Tensor labels, Tensor lengths, int num_classes) -> Tensor")
+torch.library.impl("semicrf::check_segmentation", "default", check_segmentation)
+torch.library.impl("semicrf::check_labels", "default", check_labels)
+torch.library.register_fake("semicrf::check_segmentation", _fake_check_segmentation)
+torch.library.register_fake("semicrf::check_labels", _fake_check_labels)
