@@ -83,7 +83,8 @@ class Enumeration:
         """`(N,)`; all 0 when nothing is allowed."""
         if np.isneginf(self.log_partition):
             return np.zeros_like(self.scores)
-        return np.exp(self.scores - self.log_partition)
+        weights = np.exp(self.scores - self.scores.max())
+        return np.asarray(weights / weights.sum())
 
     @property
     def count(self) -> int:

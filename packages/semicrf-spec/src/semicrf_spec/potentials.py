@@ -116,22 +116,11 @@ class Potentials(Generic[A]):
         Raises: ValueError that names the argument and its first bad index.
         Cost: one pass over each term and no copy, unless something past a length is bad.
         """
-        self._check_lengths()
+        if self.lengths is not None:
+            check_lengths(self.lengths, self.shape[1])
         for name, term in self.items():
             if name != "lengths":
                 self._check_scores(name, term)
-
-    def _check_lengths(self) -> None:
-        lengths: Array = self.lengths
-        if lengths is None:
-            return
-        time = self.shape[1]
-        index = _first((lengths < 0) | (lengths > time))
-        if index is not None:
-            raise ValueError(
-                f"lengths[{index[0]}] is {int(lengths[index])}; expected 0 <= length <= T = {time}, "
-                "the padded length of emissions"
-            )
 
     def _check_scores(self, name: str, term: Array) -> None:
         xp = array_namespace(term)
@@ -151,6 +140,19 @@ class Potentials(Generic[A]):
                 f"{name}[{place}] is {float(term[index])}; expected a finite score or -inf, "
                 "which forbids. Look for a division by zero or an overflow upstream"
             )
+
+
+def check_lengths(lengths: Array, time: int) -> None:
+    """Raise unless `0 <= lengths <= time`.
+
+    Raises: ValueError naming the first length that is not.
+    """
+    index = _first((lengths < 0) | (lengths > time))
+    if index is not None:
+        raise ValueError(
+            f"lengths[{index[0]}] is {int(lengths[index])}; expected 0 <= length <= T = {time}, "
+            "the padded length of emissions"
+        )
 
 
 def _shape(name: str, term: Any) -> tuple[int, ...]:
@@ -190,7 +192,10 @@ def _check_dtype(name: str, term: Any) -> None:
 def _check_device(name: str, term: Any, emissions: Any) -> None:
     given, expected = getattr(term, "device", None), getattr(emissions, "device", None)
     if given != expected:
-        raise ValueError(f"{name} is on {given}; expected {expected}, where emissions are")
+        raise ValueError(
+            f"{name} is a {type(term).__name__} on {given}; expected a {type(emissions).__name__} "
+            f"on {expected}, where emissions are"
+        )
 
 
 def _first(bad: Array) -> tuple[int, ...] | None:

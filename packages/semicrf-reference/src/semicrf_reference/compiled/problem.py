@@ -40,8 +40,10 @@ class Problem:
             real = real if term is None else torch.promote_types(real, term.dtype)
         dtypes = {"lengths": torch.int64, **dict.fromkeys(POSITIONAL, real)}
         cast = {name: term.to(dtypes.get(name, torch.float64)) for name, term in given.items()}
-        dense = DensePotentials.of(Potentials(**cast))
         batch, time, classes = given.shape
+        for name in ("start", "end"):
+            cast.setdefault(name, torch.zeros(classes, dtype=torch.float64))
+        dense = DensePotentials.of(Potentials(**cast))
         arrays = tuple(term.numpy() for _, term in dense.items())
         return cls(arrays, Size(batch, time, given.max_duration, classes))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semicrf_spec.potentials import check_lengths
 from semicrf_spec.segments import UNKNOWN, Segment, check_segments
 
 
@@ -20,7 +21,7 @@ def check_segmentation(
 
     Raises: ValueError naming the sequence and the segment that is at fault, and the remedy.
     """
-    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    within = _within(labels, lengths)
     faults = (
         within & ((labels < 0) | (labels >= num_classes) | (durations > max_duration))
         | ~_tiles(durations, within)
@@ -30,6 +31,12 @@ def check_segmentation(
         for b in faults.any(1).nonzero().flatten().tolist():
             _explain(labels[b], durations[b], int(lengths[b]), num_classes, max_duration, b)
     return torch.where(within, labels, 0), torch.where(within, durations, 0)
+
+
+def _within(labels: Tensor, lengths: Tensor) -> Tensor:
+    """`(B, T)`: true where a position counts."""
+    check_lengths(lengths, labels.shape[1])
+    return torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
 
 
 def _tiles(durations: Tensor, within: Tensor) -> Tensor:
@@ -83,7 +90,7 @@ def check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
 
     Raises: ValueError naming the sequence and the position.
     """
-    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    within = _within(labels, lengths)
     outside = (labels < 0) | (labels >= num_classes)
     faults = (within & outside & (labels != UNKNOWN)).nonzero()
     if len(faults):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,14 +60,15 @@ class Segmentation:
         time = max(ends, default=0) if num_positions is None else num_positions
         if max(ends, default=0) > time:
             raise ValueError(f"segments end at {max(ends)}; expected them within T = {time} positions")
-        labels = torch.full((len(tiled), time), NO_LABEL, dtype=torch.int64)
-        durations = torch.zeros(len(tiled), time, dtype=torch.int64)
+        labels = np.full((len(tiled), time), NO_LABEL)
+        durations = np.zeros_like(labels)
         for b, sequence in enumerate(tiled):
-            if sequence:
-                starts, stops, names = torch.tensor(sequence, dtype=torch.int64).unbind(1)
-                durations[b, starts] = stops - starts
-                labels[b, : ends[b]] = names.repeat_interleave(stops - starts)
-        found = cls(labels, durations, torch.tensor(ends, dtype=torch.int64))
+            starts, stops, names = np.array(sequence, dtype=np.int64).reshape(-1, 3).T
+            durations[b, starts] = stops - starts
+            labels[b, : ends[b]] = np.repeat(names, stops - starts)
+        found = cls(
+            torch.from_numpy(labels), torch.from_numpy(durations), torch.tensor(ends, dtype=torch.int64)
+        )
         return found.to(device) if device is not None else found
 
     @classmethod

@@ -6,17 +6,20 @@ Hypothesis strategies are in `semicrf_spec.testing.strategies`, imported only wh
 from semicrf_spec.testing.bounds import (
     FLOAT32_LOG_PARTITION,
     FLOAT32_POSTERIOR,
+    FLOAT32_SUM,
     FLOAT64_POSTERIOR,
     FLOAT64_RELATIVE,
     PROBABILITY_SUM,
     assert_close,
     error,
+    probability_bound,
 )
 from semicrf_spec.testing.cases import MAX_DURATIONS, Case, case, case_names, random_potentials
 
 __all__ = [
     "FLOAT32_LOG_PARTITION",
     "FLOAT32_POSTERIOR",
+    "FLOAT32_SUM",
     "FLOAT64_POSTERIOR",
     "FLOAT64_RELATIVE",
     "MAX_DURATIONS",
@@ -26,5 +29,6 @@ __all__ = [
     "case",
     "case_names",
     "error",
+    "probability_bound",
     "random_potentials",
 ]

@@ -18,8 +18,17 @@ FLOAT64_POSTERIOR = 1e-10
 FLOAT32_LOG_PARTITION = 1e-6
 """Float32 scans whose running scale is kept in float64, relative to max(1, |log Z|)."""
 
+FLOAT32_SUM = 1e-6
+"""Float32 sums of some hundred terms in two orders, as when a compiler fuses what eager mode adds up."""
+
 FLOAT32_POSTERIOR = 1e-5
 """Float32 posteriors, absolute, at any length: their drift is divided out at every position."""
+
+
+def probability_bound(log_partition: float) -> float:
+    """For sums of `exp(log_prob)`: scores and log Z are each rounded where they are stored, as float64."""
+    size = abs(log_partition) if np.isfinite(log_partition) else 0.0
+    return PROBABILITY_SUM + 4.0 * float(np.spacing(size))
 
 
 def error(actual: Any, expected: Any, scale: Any = 1.0) -> float:

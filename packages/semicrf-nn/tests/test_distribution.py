@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from semicrf_nn import Segmentation, SemiCRF
+from semicrf_spec import Potentials, enumerate_batch
+from semicrf_spec.testing import (
+    FLOAT64_POSTERIOR,
+    FLOAT64_RELATIVE,
+    MAX_DURATIONS,
+    assert_close,
+    case,
+    case_names,
+    probability_bound,
+    random_potentials,
+)
+
+ALL_CASES = [(name, k) for name in case_names() for k in MAX_DURATIONS]
+BACKENDS = ["eager", "compiled"]
+
+
+def distribution(potentials: Potentials, backend=None) -> SemiCRF:
+    return SemiCRF(**dict(potentials.map(torch.from_numpy).items()), backend=backend)
+
+
+@pytest.fixture(params=ALL_CASES, ids=lambda given: f"{given[0]}-{given[1]}")
+def named(request):
+    return case(*request.param)
+
+
+def test_probabilities_of_all_segmentations_sum_to_one(named):
+    d = distribution(named)
+    for b, listed in enumerate(enumerate_batch(named)):
+        copies = SemiCRF(**{n: repeated(t, n, b, len(listed.all)) for n, t in d.potentials.items()})
+        log_probs = copies.log_prob(listed.all)
+        assert (log_probs <= 0).all()
+        if listed.count:
+            assert_close(log_probs.exp().sum(), 1.0, probability_bound(listed.log_partition))
+        else:
+            assert torch.isneginf(log_probs).all()
+
+
+def repeated(term: torch.Tensor, name: str, b: int, times: int) -> torch.Tensor:
+    """Sequence b of the batch, so many times."""
+    per_sequence = name in ("emissions", "begin", "finish", "lengths") or term.ndim > 2
+    return term[b].expand(times, *term.shape[1:]) if per_sequence else term
+
+
+def test_log_prob_of_labels_is_the_sum_over_what_agrees(named):
+    d = distribution(named)
+    _, time, classes = named.shape
+    labels = np.random.default_rng(0).integers(0, classes, (named.shape[0], time))
+    labels[:, ::2] = -100
+    found = d.log_prob(torch.from_numpy(labels))
+    for b, listed in enumerate(enumerate_batch(named)):
+        if listed.count:
+            expected = listed.label_log_prob(labels[b, : listed.length].tolist())
+            assert_close(found[b], expected, FLOAT64_RELATIVE, scale=listed.log_partition)
+
+
+def test_unknown_labels_have_probability_one(named):
+    d = distribution(named)
+    found = d.log_prob(torch.full(d.potentials.shape[:2], -100))
+    allowed = d.log_partition > -torch.inf
+    assert torch.equal(found[allowed], torch.zeros_like(found[allowed]))
+    assert torch.isneginf(found[~allowed]).all()
+
+
+def test_the_mode_has_the_best_score_of_all(named):
+    mode = distribution(named).mode
+    for listed, segments, score in zip(enumerate_batch(named), mode.to_list(), mode.scores, strict=True):
+        best = listed.top_k(1)
+        assert tuple(segments) == (best[0][1] if best else ())
+        assert_close(score, best[0][0] if best else -np.inf, FLOAT64_RELATIVE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_posteriors_are_the_gradients_of_the_log_partition(backend):
+    given = random_potentials(2, 7, 3, 4, seed=3, lengths=[7, 4]).map(torch.from_numpy)
+    terms = {n: t.requires_grad_() if t.is_floating_point() else t for n, t in given.items()}
+    d = SemiCRF(**terms, backend=backend)
+    d.log_partition.sum().backward()
+    posteriors = d.posteriors
+    for name, counts in (
+        ("emissions", posteriors.position),
+        ("begin", posteriors.begins),
+        ("finish", posteriors.ends),
+        ("transition", posteriors.transitions.sum(0)),
+        ("duration", posteriors.durations.sum(0)),
+        ("start", posteriors.begins[:, 0].sum(0)),
+    ):
+        assert_close(terms[name].grad, counts.detach(), FLOAT64_POSTERIOR, name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_entropy_is_the_expected_surprise(backend):
+    given = random_potentials(2, 5, 3, 2, seed=5, lengths=[5, 3])
+    expected = [listed.entropy for listed in enumerate_batch(given)]
+    assert_close(distribution(given, backend).entropy(), expected, FLOAT64_RELATIVE, scale=10.0)
+
+
+def test_the_entropy_of_the_compiled_backend_refuses_gradients_and_names_the_remedy():
+    emissions = torch.randn(1, 4, 2, requires_grad=True)
+    d = SemiCRF(emissions, torch.zeros(2, 2), torch.zeros(3, 2))
+    with pytest.raises(RuntimeError, match="backend='eager'"):
+        d.entropy().sum().backward()
+    SemiCRF(emissions, torch.zeros(2, 2), torch.zeros(3, 2), backend="eager").entropy().sum().backward()
+    assert emissions.grad.isfinite().all()
+
+
+def test_log_prob_accepts_a_segmentation_and_lists_alike():
+    d = distribution(random_potentials(2, 5, 3, 2, seed=6, lengths=[5, 3]))
+    lists = [[(0, 2, 1), (2, 5, 0)], [(0, 3, 1)]]
+    tensors = Segmentation.from_list(lists, num_positions=5)
+    assert torch.equal(d.log_prob(lists), d.log_prob(tensors))
+
+
+def test_log_prob_of_what_is_forbidden_is_minus_infinity_with_gradients_of_zero():
+    emissions = torch.zeros(1, 3, 2, requires_grad=True)
+    transition = torch.tensor([[0.0, -torch.inf], [0.0, 0.0]])
+    d = SemiCRF(emissions, transition, torch.zeros(2, 2))
+    found = d.log_prob([[(0, 1, 0), (1, 3, 1)]])
+    found.sum().backward()
+    assert found.item() == -torch.inf
+    assert torch.equal(emissions.grad, torch.zeros_like(emissions))
+
+
+def test_nothing_allowed_has_a_log_partition_of_minus_infinity_and_no_segments():
+    emissions = torch.full((1, 3, 2), -torch.inf, requires_grad=True)
+    d = SemiCRF(emissions, torch.zeros(2, 2), torch.zeros(2, 2))
+    d.log_partition.sum().backward()
+    assert d.log_partition.item() == -torch.inf
+    assert d.mode.to_list() == [[]]
+    assert d.entropy().item() == 0
+    assert torch.equal(emissions.grad, torch.zeros_like(emissions))
+
+
+def test_log_likelihoods_are_float64_and_gradients_have_the_dtype_of_their_term():
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        emissions = torch.randn(2, 6, 3).to(dtype).requires_grad_()
+        d = SemiCRF(emissions, torch.zeros(3, 3), torch.zeros(4, 3))
+        loss = -d.log_prob(torch.zeros(2, 6, dtype=torch.int64)).mean()
+        loss.backward()
+        assert loss.dtype == torch.float64
+        assert emissions.grad.dtype == dtype
+
+
+def test_agreeing_gives_posteriors_that_respect_the_labels():
+    d = distribution(random_potentials(2, 6, 3, 3, seed=9))
+    labels = torch.full((2, 6), -100)
+    labels[0, 2], labels[1, 5] = 1, 2
+    position = d.agreeing(labels).posteriors.position
+    assert_close(position[0, 2], torch.tensor([0.0, 1.0, 0.0]), FLOAT64_POSTERIOR)
+    assert_close(position[1, 5], torch.tensor([0.0, 0.0, 1.0]), FLOAT64_POSTERIOR)
+
+
+def test_it_is_a_torch_distribution():
+    d = distribution(random_potentials(3, 6, 2, 2))
+    assert isinstance(d, torch.distributions.Distribution)
+    assert d.batch_shape == (3,)
+    assert repr(d) == "SemiCRF(B=3, T=6, K=2, C=2, backend=None)"
+
+
+def test_a_forced_backend_that_cannot_serve_says_what_to_do():
+    d = distribution(random_potentials(1, 3, 2, 2), backend="triton")
+    with pytest.raises(RuntimeError, match="no GPU kernels in this version.*compiled"):
+        _ = d.log_partition
+    with pytest.raises(ValueError, match="expected one of 'eager', 'compiled', 'triton' or None"):
+        distribution(random_potentials(1, 3, 2, 2), backend="cuda")

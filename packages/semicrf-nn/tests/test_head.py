@@ -1,0 +1,202 @@
+import copy
+import io
+
+import pytest
+import torch
+from semicrf_nn import Segmentation, SemiMarkovCRFHead
+from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return randomised(SemiMarkovCRFHead(3, 5, hidden_dim=4))
+
+
+def randomised(head: SemiMarkovCRFHead) -> SemiMarkovCRFHead:
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_()
+    return head
+
+
+@pytest.fixture
+def hidden():
+    return torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(1))
+
+
+LENGTHS = torch.tensor([9, 6])
+LABELS = torch.tensor([[0, 0, 1, 1, 1, 2, 2, 0, 0], [1, 1, 2, 0, 0, 0, -100, -100, -100]])
+
+
+def test_a_head_trained_on_segments_of_three_decodes_segments_of_three():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 2, (40, 8)).repeat_interleave(3, dim=1)
+    segments = [[(3 * i, 3 * i + 3, int(row[3 * i])) for i in range(8)] for row in labels]
+    # emissions say little: which label, with much noise
+    hidden = torch.nn.functional.one_hot(labels, 2) + 1.5 * torch.randn(40, 24, 2)
+    head = SemiMarkovCRFHead(2, 6, hidden_dim=2)
+    optimiser = torch.optim.Adam(head.parameters(), lr=0.2)
+    for _ in range(40):
+        optimiser.zero_grad()
+        head.compute_loss(hidden[:30], None, segments[:30]).backward()
+        optimiser.step()
+    decoded = head.decode(hidden[30:])
+    durations = decoded.durations[decoded.durations > 0]
+    assert (durations == 3).all()
+
+
+def test_the_loss_is_the_negative_log_prob_of_the_runs(head, hidden):
+    runs = [[(0, 2, 0), (2, 5, 1), (5, 7, 2), (7, 9, 0)], [(0, 2, 1), (2, 3, 2), (3, 6, 0)]]
+    expected = -head.distribution(hidden, LENGTHS).log_prob(runs)
+    for gold in (LABELS, runs, Segmentation.from_list(runs, num_positions=9)):
+        losses = head.compute_loss(hidden, LENGTHS, gold, reduction="none")
+        assert_close(losses.detach(), expected.detach(), FLOAT64_RELATIVE)
+
+
+def test_labels_are_at_least_as_likely_as_one_way_to_cut_them(head, hidden):
+    by_segments = head.compute_loss(hidden, LENGTHS, LABELS, reduction="none")
+    by_labels = head.compute_loss(hidden, LENGTHS, LABELS, supervision="labels", reduction="none")
+    assert (by_labels < by_segments).all()
+
+
+def test_reductions_are_of_the_same_losses(head, hidden):
+    losses = head.compute_loss(hidden, LENGTHS, LABELS, reduction="none")
+    assert losses.shape == (2,)
+    assert_close(head.compute_loss(hidden, LENGTHS, LABELS).detach(), losses.mean().item(), FLOAT64_RELATIVE)
+    total = head.compute_loss(hidden, LENGTHS, LABELS, reduction="sum")
+    assert_close(total.detach(), losses.sum().item(), FLOAT64_RELATIVE)
+
+
+def test_runs_longer_than_max_duration_train_with_supervision_labels(hidden):
+    head = SemiMarkovCRFHead(3, 2, hidden_dim=4)
+    with pytest.raises(
+        ValueError, match=r"sequence 0, segment 1 \(2, 5, 1\) lasts 3.*raise max_duration.*'labels'"
+    ):
+        head.compute_loss(hidden, LENGTHS, LABELS)
+    assert head.compute_loss(hidden, LENGTHS, LABELS, supervision="labels").isfinite()
+
+
+def test_decoding_is_the_mode_of_the_distribution(head, hidden):
+    mode = head.distribution(hidden, LENGTHS).mode
+    decoded = head.decode(hidden, LENGTHS)
+    assert torch.equal(decoded.labels, mode.labels)
+    assert head.decode_with_traceback(hidden, LENGTHS) == mode.to_list()
+    assert [segments[-1].end for segments in decoded.to_list()] == LENGTHS.tolist()
+
+
+def test_boundary_marginals_are_certain_at_the_first_position_and_absent_past_the_end(head, hidden):
+    boundary = head.compute_boundary_marginals(hidden, LENGTHS)
+    assert_close(boundary[:, 0].detach(), [1.0, 1.0], FLOAT64_RELATIVE)
+    assert (boundary[1, 6:] == 0).all()
+    position = head.compute_position_marginals(hidden, LENGTHS)
+    assert_close(position.sum(-1)[0].detach(), torch.ones(9), FLOAT64_RELATIVE)
+
+
+def test_both_entropies_are_exact_and_equal(head, hidden):
+    streaming = head.compute_entropy_streaming(hidden, LENGTHS)
+    exact = head.compute_entropy_exact(hidden, LENGTHS)
+    scale = head.distribution(hidden, LENGTHS).log_partition.detach()
+    assert_close(streaming.detach(), exact.detach(), FLOAT64_RELATIVE, scale=scale)
+
+
+def test_forbidden_transitions_never_occur(hidden):
+    forbidden = [(0, 0), (1, 1), (2, 2), (0, 2)]
+    head = randomised(SemiMarkovCRFHead(3, 2, hidden_dim=4, forbidden_transitions=forbidden))
+    for segments in head.decode_with_traceback(hidden, LENGTHS):
+        pairs = {(a.label, b.label) for a, b in zip(segments, segments[1:], strict=False)}
+        assert not pairs & set(forbidden)
+    transitions = head.distribution(hidden, LENGTHS).posteriors.transitions
+    assert all((transitions[:, i, j] == 0).all() for i, j in forbidden)
+
+
+def test_a_boolean_mask_forbids_what_the_pairs_forbid():
+    mask = torch.tensor([[True, False], [False, True]])
+    by_mask = SemiMarkovCRFHead(2, 3, forbidden_transitions=mask)
+    by_pairs = SemiMarkovCRFHead(2, 3, forbidden_transitions=[(0, 0), (1, 1)])
+    assert torch.equal(by_mask.transition_mask, by_pairs.transition_mask)
+
+
+def test_every_label_keeps_to_its_shortest_and_longest_duration(hidden):
+    head = randomised(SemiMarkovCRFHead(3, [4, 2, 3], hidden_dim=4, min_duration=[1, 2, 3]))
+    assert head.max_duration == 4
+    durations = head.distribution(hidden, LENGTHS).posteriors.durations.sum(0)
+    allowed = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 0, 0]], dtype=torch.bool)
+    assert torch.equal(durations > 0, allowed)
+
+
+def test_gold_that_the_constraints_forbid_is_an_error_that_names_the_term(hidden):
+    head = SemiMarkovCRFHead(3, 5, hidden_dim=4, forbidden_transitions=[(2, 0)])
+    with pytest.raises(
+        ValueError, match=r"sequence 0 has probability 0: segment 3 .* forbidden by transition"
+    ):
+        head.compute_loss(hidden, LENGTHS, LABELS)
+    head = SemiMarkovCRFHead(3, 5, hidden_dim=4, min_duration=2)
+    with pytest.raises(ValueError, match=r"sequence 1 .* segment 1 \(2, 3, 2\) is forbidden by duration"):
+        head.compute_loss(hidden, LENGTHS, LABELS)
+    with pytest.raises(ValueError, match="sequence 1: no segmentation that the constraints allow agrees"):
+        head.compute_loss(hidden, LENGTHS, LABELS, supervision="labels")
+
+
+def test_a_state_dict_round_trip_keeps_every_answer(head, hidden):
+    file = io.BytesIO()
+    torch.save(head.state_dict(), file)
+    file.seek(0)
+    again = SemiMarkovCRFHead(3, 5, hidden_dim=4)
+    again.load_state_dict(torch.load(file))
+    assert set(head.state_dict()) == {
+        "transition", "duration", "start", "end", "projection.weight", "projection.bias",
+    }  # fmt: skip
+    loss = head.compute_loss(hidden, LENGTHS, LABELS)
+    assert torch.equal(loss, again.compute_loss(hidden, LENGTHS, LABELS))
+    assert torch.equal(loss, copy.deepcopy(head).compute_loss(hidden, LENGTHS, LABELS))
+
+
+def test_extra_repr_names_the_sizes_and_the_constraints():
+    head = SemiMarkovCRFHead(3, 5, 4, forbidden_transitions=[(0, 1)], backend="eager")
+    assert "num_classes=3, max_duration=5, hidden_dim=4, forbidden_transitions=1, backend='eager'" in repr(
+        head
+    )
+
+
+def test_without_hidden_dim_the_encoder_gives_the_emissions():
+    head = SemiMarkovCRFHead(3, 2)
+    emissions = torch.randn(1, 4, 3)
+    assert head.distribution(emissions).potentials.emissions is emissions
+    assert sum(p.numel() for p in head.parameters()) == 3 * 3 + 2 * 3 + 3 + 3
+
+
+def test_losses_and_gradients_repeat_bit_for_bit(head, hidden):
+    def gradients():
+        head.zero_grad()
+        head.compute_loss(hidden, LENGTHS, LABELS).backward()
+        return [p.grad.clone() for p in head.parameters()]
+
+    first = gradients()
+    for _ in range(5):
+        assert all(torch.equal(a, b) for a, b in zip(first, gradients(), strict=True))
+
+
+def test_mixed_precision_trains(head, hidden):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = head.compute_loss(hidden, LENGTHS, LABELS)
+    loss.backward()
+    assert loss.dtype == torch.float64
+    assert all(p.grad.isfinite().all() and p.grad.dtype == torch.float32 for p in head.parameters())
+
+
+def test_empty_sequences_cost_nothing(head):
+    loss = head.compute_loss(torch.randn(2, 3, 4), torch.tensor([0, 0]), torch.zeros(2, 3, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0
+    assert all((p.grad == 0).all() for p in head.parameters())
+    assert head.decode(torch.randn(2, 0, 4)).to_list() == [[], []]
+
+
+def test_use_triton_is_another_name_for_the_backend():
+    assert SemiMarkovCRFHead(2, 2, use_triton=True).backend == "triton"
+    assert SemiMarkovCRFHead(2, 2, use_triton=False).backend == "compiled"
+    assert SemiMarkovCRFHead(2, 2, use_triton=False, backend="eager").backend == "eager"
+    assert SemiMarkovCRFHead(2, 2).backend is None
+    with pytest.raises(ValueError, match="contradict"):
+        SemiMarkovCRFHead(2, 2, use_triton=True, backend="eager")
