@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from semicrf_nn import SemiCRF, SemiMarkovCRFHead
 
 C, K, T = 3, 4, 6
@@ -148,5 +149,5 @@ def test_bad_options_of_the_loss_are_named():
         head.compute_loss(emissions, None, labels, reduction="average")
     with pytest.raises(ValueError, match="supervision is 'weak'; expected 'segments' or 'labels'"):
         head.compute_loss(emissions, None, labels, supervision="weak")
-    with pytest.raises(ValueError, match="needs a .* tensor of labels"):
+    with pytest.raises(ValueError, match=r"needs a .* tensor of labels"):
         head.compute_loss(emissions, None, [[(0, T, 0)]], supervision="labels")

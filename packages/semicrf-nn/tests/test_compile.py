@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from semicrf_nn import SemiMarkovCRFHead
 from semicrf_spec.testing import FLOAT32_SUM, FLOAT64_RELATIVE, assert_close
 

@@ -1,8 +1,10 @@
 import copy
 import io
+from itertools import pairwise
 
 import pytest
 import torch
+
 from semicrf_nn import Segmentation, SemiMarkovCRFHead
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close
 
@@ -104,7 +106,7 @@ def test_forbidden_transitions_never_occur(hidden):
     forbidden = [(0, 0), (1, 1), (2, 2), (0, 2)]
     head = randomised(SemiMarkovCRFHead(3, 2, hidden_dim=4, forbidden_transitions=forbidden))
     for segments in head.decode_with_traceback(hidden, LENGTHS):
-        pairs = {(a.label, b.label) for a, b in zip(segments, segments[1:], strict=False)}
+        pairs = {(a.label, b.label) for a, b in pairwise(segments)}
         assert not pairs & set(forbidden)
     transitions = head.distribution(hidden, LENGTHS).posteriors.transitions
     assert all((transitions[:, i, j] == 0).all() for i, j in forbidden)

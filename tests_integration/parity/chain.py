@@ -1,0 +1,76 @@
+"""One link of the chain: what two implementations of the same functions must agree on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from semicrf_nn import SemiCRF
+from semicrf_spec import Potentials, enumerate_batch
+from semicrf_spec.operators import Posteriors, Segmentation
+from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
+
+
+def enumeration() -> SimpleNamespace:
+    """The definition behind the backends' call signature."""
+
+    def listed(terms: dict[str, Any]) -> list[Any]:
+        return enumerate_batch(Potentials(**terms).map(torch.Tensor.numpy))
+
+    def log_partition(**terms: Any) -> torch.Tensor:
+        return torch.tensor([e.log_partition for e in listed(terms)], dtype=torch.float64)
+
+    def entropy(**terms: Any) -> torch.Tensor:
+        return torch.tensor([e.entropy for e in listed(terms)], dtype=torch.float64)
+
+    def posteriors(**terms: Any) -> Posteriors:
+        found = [e.posteriors for e in listed(terms)]
+        stacked = {name: torch.from_numpy(np.stack([f[name] for f in found])) for name in Posteriors._fields}
+        if terms["transition"].ndim == 2:
+            stacked["transitions"] = stacked["transitions"].sum(1)
+        return Posteriors(**stacked)
+
+    def viterbi(**terms: Any) -> Segmentation:
+        best = [(e.top_k(1) or [(-np.inf, ())])[0] for e in listed(terms)]
+        lengths = [segments[-1].end if segments else 0 for _, segments in best]
+        found = Segmentation.from_list(
+            [segments for _, segments in best],
+            num_positions=terms["emissions"].shape[1],
+            lengths=torch.tensor(lengths),
+        )
+        scores = torch.tensor([score for score, _ in best], dtype=torch.float64)
+        return Segmentation(found.labels, found.durations, found.lengths, scores)
+
+    return SimpleNamespace(
+        log_partition=log_partition, posteriors=posteriors, viterbi=viterbi, entropy=entropy
+    )
+
+
+def head_distribution() -> SimpleNamespace:
+    """`SemiCRF` behind the backends' call signature."""
+    return SimpleNamespace(
+        log_partition=lambda **terms: SemiCRF(**terms).log_partition,
+        posteriors=lambda **terms: SemiCRF(**terms).posteriors,
+        viterbi=lambda **terms: SemiCRF(**terms).mode,
+        entropy=lambda **terms: SemiCRF(**terms).entropy(),
+    )
+
+
+def assert_agree(candidate: Any, oracle: Any, potentials: Potentials[Any]) -> None:
+    """Raise AssertionError unless both answer alike, within the bounds for float64."""
+    terms = dict(potentials.map(torch.from_numpy).items())
+    expected = oracle.log_partition(**terms)
+    assert_close(candidate.log_partition(**terms), expected, FLOAT64_RELATIVE, "log_partition")
+    assert_close(
+        candidate.entropy(**terms), oracle.entropy(**terms), FLOAT64_RELATIVE, "entropy", scale=expected
+    )
+    for name, found, wanted in zip(
+        Posteriors._fields, candidate.posteriors(**terms), oracle.posteriors(**terms), strict=True
+    ):
+        assert_close(found, wanted, FLOAT64_POSTERIOR, name)
+    found, wanted = candidate.viterbi(**terms), oracle.viterbi(**terms)
+    assert_close(found.scores, wanted.scores, FLOAT64_RELATIVE, "scores")
+    assert found.to_list() == wanted.to_list()
