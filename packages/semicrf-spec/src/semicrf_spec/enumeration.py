@@ -112,7 +112,8 @@ class Enumeration:
             all(given in (UNKNOWN, found) for given, found in zip(labels, segments_to_labels(y), strict=True))
             for y in self.all
         ]
-        return _log_sum(self.scores[np.array(agrees, dtype=bool)]) - self.log_partition
+        agreeing = _log_sum(self.scores[np.array(agrees, dtype=bool)])
+        return agreeing - self.log_partition if agreeing > -np.inf else agreeing
 
     @cached_property
     def posteriors(self) -> dict[str, Floats]:
@@ -141,7 +142,11 @@ class Enumeration:
 
 
 def enumerate_batch(potentials: Potentials[Any]) -> list[Enumeration]:
-    """One `Enumeration` per sequence of a batch of numpy potentials."""
+    """One `Enumeration` per sequence of a batch of numpy potentials.
+
+    Raises: ValueError naming the argument that holds NaN or `+inf`, or the length out of range.
+    """
+    potentials.check_values()
     terms = DensePotentials.of(potentials.as_float64())
     return [Enumeration(terms, b) for b in range(terms.shape[0])]
 

@@ -28,10 +28,12 @@ def score(
         potentials: the terms, as numpy arrays.
         segmentations: B lists of `(start, end, label)` that tile `[0, length)`.
     Returns: `(B,)` float64 nats; `-inf` for a segmentation that is forbidden.
-    Raises: ValueError naming the sequence and the segment that does not fit.
-    Cost: O(L) a sequence.
+    Raises: ValueError naming the argument that holds NaN or `+inf`, the length out of range, or the
+        sequence and the segment that does not fit.
+    Cost: O(L) a sequence, and one pass over the terms.
     Source: Sarawagi & Cohen 2004.
     """
+    potentials.check_values()
     terms = DensePotentials.of(potentials.as_float64())
     if len(segmentations) != potentials.shape[0]:
         raise ValueError(

@@ -67,6 +67,15 @@ def check_segments(
     return checked
 
 
+def tiling(
+    segments: Iterable[tuple[int, int, int]], *, num_classes: int | None = None, sequence: int = 0
+) -> list[Segment]:
+    """The segments, once they are known to tile the positions up to the last one's end."""
+    given = list(segments)
+    length = _as_segment(given[-1], sequence, len(given) - 1).end if given else 0
+    return check_segments(given, length, num_classes=num_classes, sequence=sequence)
+
+
 def too_long(where: str, duration: int, max_duration: int) -> str:
     """The message for a segment longer than K, with both remedies."""
     return (
@@ -87,9 +96,12 @@ def _as_segment(triple: tuple[int, int, int], sequence: int, number: int) -> Seg
         ) from None
 
 
-def segments_to_labels(segments: Iterable[Segment]) -> list[int]:
-    """The label of every position."""
-    return [segment.label for segment in segments for _ in range(segment.duration)]
+def segments_to_labels(segments: Iterable[tuple[int, int, int]]) -> list[int]:
+    """The label of every position.
+
+    Raises: ValueError naming the segment that leaves a gap, overlaps or is empty.
+    """
+    return [segment.label for segment in tiling(segments) for _ in range(segment.duration)]
 
 
 def labels_to_segments(labels: Iterable[int]) -> list[Segment]:
@@ -100,5 +112,5 @@ def labels_to_segments(labels: Iterable[int]) -> list[Segment]:
     segments: list[Segment] = []
     for label, run in groupby(labels):
         start = segments[-1].end if segments else 0
-        segments.append(Segment(start, start + len(list(run)), label))
+        segments.append(Segment(start, start + len(list(run)), index(label)))
     return segments

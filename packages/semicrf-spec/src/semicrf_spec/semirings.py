@@ -113,7 +113,8 @@ class MaxSemiring:
 
     def sum(self, x: Array, axis: int) -> Array:
         """The largest entry along an axis."""
-        return array_namespace(x).max(x, axis=axis)
+        xp = array_namespace(x)
+        return xp.max(x, axis=axis) if x.shape[axis] else xp.sum(x, axis=axis) - math.inf
 
 
 @dataclass(frozen=True)

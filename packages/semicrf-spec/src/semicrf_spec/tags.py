@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
-from semicrf_spec.segments import Segment
+from semicrf_spec.segments import Segment, tiling
 
 Scheme = Literal["BIO", "BIOES"]
 
@@ -13,15 +13,21 @@ OUTSIDE = "O"
 """The tag, and the class name, of what belongs to no named segment."""
 
 
-def segments_to_tags(segments: Iterable[Segment], names: Sequence[str], scheme: Scheme = "BIO") -> list[str]:
+def segments_to_tags(
+    segments: Iterable[tuple[int, int, int]], names: Sequence[str], scheme: Scheme = "BIO"
+) -> list[str]:
     """The tag of every position.
 
     Args:
         segments: segments that tile the sequence.
         names: the name of every label; the one called `O`, if any, is tagged `O` throughout.
         scheme: `"BIO"`, or `"BIOES"`, which also marks last (E) and single (S) positions.
+    Raises: ValueError naming the segment that leaves a gap, overlaps, is empty or has no name, or the scheme.
     """
-    return [tag for segment in segments for tag in _spell(names[segment.label], segment, scheme)]
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"scheme is {scheme!r}; expected one of {get_args(Scheme)}")
+    tiled = tiling(segments, num_classes=len(names))
+    return [tag for segment in tiled for tag in _spell(names[segment.label], segment, scheme)]
 
 
 def _spell(name: str, segment: Segment, scheme: Scheme) -> list[str]:
@@ -41,9 +47,13 @@ def tags_to_segments(tags: Sequence[str], names: Sequence[str], scheme: Scheme =
     """
     label_of = {name: label for label, name in enumerate(names)}
     segments: list[Segment] = []
-    previous = ("", "")
+    previous: tuple[str, str | None] = ("", None)
     for position, tag in enumerate(tags):
         prefix, _, name = tag.partition("-") if tag != OUTSIDE else ("", "", OUTSIDE)
+        if not (prefix and name) and tag != OUTSIDE:
+            raise ValueError(
+                f"tag {tag!r} at position {position}; expected {OUTSIDE!r} or a tag like 'B-name'"
+            )
         if name not in label_of:
             raise ValueError(f"tag {tag!r} at position {position}: no class is named {name!r}")
         fresh = name != previous[1] or prefix in ("B", "S") or previous[0] in ("E", "S")

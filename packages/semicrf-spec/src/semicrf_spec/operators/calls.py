@@ -46,7 +46,10 @@ def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> R:
-        return function(Potentials(emissions, transition, duration, start, end, begin, finish, lengths))
+        potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        if not isinstance(potentials.emissions, Tensor):  # then no other term is, as devices agree
+            raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
+        return function(potentials)
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__qualname__, call.__module__ = function.__qualname__, function.__module__
@@ -60,8 +63,8 @@ def on_device(function: OverTerms[R], device: str, backend: str, remedy: str) ->
     """
 
     @wraps(function)
-    def call(emissions: Tensor, *args: Tensor, **kwargs: Any) -> R:
-        if emissions.device.type != device:
+    def call(emissions: Any, *args: Tensor, **kwargs: Any) -> R:
+        if isinstance(emissions, Tensor) and emissions.device.type != device:
             raise ValueError(
                 f"backend='{backend}' serves {device} tensors, and emissions are on "
                 f"{emissions.device}: {remedy}"

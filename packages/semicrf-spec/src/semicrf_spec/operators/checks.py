@@ -15,12 +15,13 @@ from semicrf_spec.segments import UNKNOWN, Segment, check_segments
 def check_segmentation(
     labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
 ) -> tuple[Tensor, Tensor]:
-    """Copies of labels and durations, once they are known to tile every sequence.
+    """Labels and durations as int64, once they are known to tile every sequence.
 
     Positions past the lengths come back as label 0 and duration 0, so that they may index.
 
     Raises: ValueError naming the sequence and the segment that is at fault, and the remedy.
     """
+    labels, durations = labels.long(), durations.long()
     within = _within(labels, lengths)
     faults = (
         within & ((labels < 0) | (labels >= num_classes) | (durations > max_duration))
@@ -86,10 +87,11 @@ def _explain(
 
 
 def check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
-    """A copy of the labels, once they are known to be in range or unknown; unknown past the lengths.
+    """The labels as int64, once they are known to be in range or unknown; unknown past the lengths.
 
     Raises: ValueError naming the sequence and the position.
     """
+    labels = labels.long()  # in uint8, -100 is 156
     within = _within(labels, lengths)
     outside = (labels < 0) | (labels >= num_classes)
     faults = (within & outside & (labels != UNKNOWN)).nonzero()
@@ -105,11 +107,11 @@ def check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
 def _fake_check_segmentation(
     labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(labels), torch.empty_like(durations)
+    return torch.empty_like(labels, dtype=torch.int64), torch.empty_like(durations, dtype=torch.int64)
 
 
 def _fake_check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
-    return torch.empty_like(labels)
+    return torch.empty_like(labels, dtype=torch.int64)
 
 
 torch.library.define(

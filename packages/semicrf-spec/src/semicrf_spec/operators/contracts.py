@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semicrf_spec.potentials import Potentials
+from semicrf_spec.potentials import SHAPES
 
 _TERMS = (
     "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
@@ -172,14 +172,12 @@ def _backward_posteriors(
             "this backend has no second-order scan, so gradients do not flow through posteriors or "
             "entropies: use backend='eager', which is differentiable any number of times"
         )
-    count = len(SHAPES_OF_TERMS)
+    count = len(SHAPES)
     if grad is None:
         return (None,) * count
     saved = ctx.saved_tensors
     return gradients(grad, saved[count:], saved[:count])
 
-
-SHAPES_OF_TERMS = tuple(Potentials.__dataclass_fields__)
 
 torch.library.register_autograd(
     "semicrf::log_partition", _backward_log_partition, setup_context=_setup_log_partition

@@ -47,6 +47,11 @@ def lengths_of(potentials: Potentials[Tensor]) -> Tensor:
 
 def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tensor:
     """`(B,)` float64 score of a segmentation, differentiable in the potentials."""
+    if not isinstance(segmentation, Segmentation):
+        raise TypeError(
+            f"segmentation is a {type(segmentation).__name__}; expected a Segmentation, which "
+            "Segmentation.from_list makes of lists of (start, end, label)"
+        )
     batch, time, classes = potentials.shape
     lengths = lengths_of(potentials)
     if segmentation.labels.shape != (batch, time):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semicrf_spec.segments import Segment, check_segments
+from semicrf_spec.segments import Segment, check_segments, tiling
 
 NO_LABEL = -1
 """The label of a position that belongs to no segment."""
@@ -32,6 +33,16 @@ class Segmentation:
     lengths: Tensor
     scores: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        grid = self.labels.shape
+        for name, shape in (("labels", grid), ("durations", grid), ("lengths", grid[:1])):
+            given: Tensor = getattr(self, name)
+            if given.shape != shape or len(grid) != 2 or given.is_floating_point():
+                raise ValueError(
+                    f"{name} have shape {tuple(given.shape)} and dtype {given.dtype}; expected integers: "
+                    "labels (B, T), durations (B, T) and lengths (B,)"
+                )
+
     @classmethod
     def from_list(
         cls,
@@ -50,13 +61,19 @@ class Segmentation:
             device: where the tensors go.
         Raises: ValueError naming the sequence and the segment that leaves a gap, overlaps or is empty.
         """
-        ends = [s[-1][1] if len(s) else 0 for s in segments] if lengths is None else list(map(int, lengths))
-        if len(ends) != len(segments):
-            raise ValueError(f"{len(segments)} lists of segments but {len(ends)} lengths; expected one each")
-        tiled = [
-            check_segments(given, length, sequence=b)
-            for b, (given, length) in enumerate(zip(segments, ends, strict=True))
-        ]
+        if lengths is None:
+            tiled = [tiling(given, sequence=b) for b, given in enumerate(segments)]
+            ends = [given[-1].end if given else 0 for given in tiled]
+        else:
+            ends = _integers("lengths", lengths)
+            if len(ends) != len(segments):
+                raise ValueError(
+                    f"{len(segments)} lists of segments but {len(ends)} lengths; expected one each"
+                )
+            tiled = [
+                check_segments(given, length, sequence=b)
+                for b, (given, length) in enumerate(zip(segments, ends, strict=True))
+            ]
         time = max(ends, default=0) if num_positions is None else num_positions
         if max(ends, default=0) > time:
             raise ValueError(f"segments end at {max(ends)}; expected them within T = {time} positions")
@@ -78,7 +95,14 @@ class Segmentation:
         Args:
             labels: `(B, T)` integers; what stands past the lengths does not matter.
             lengths: `(B,)`; T if missing.
+        Raises: ValueError for labels that are no integers of shape `(B, T)`.
         """
+        if labels.ndim != 2 or labels.is_floating_point():
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected integers of "
+                "shape (B, T)"
+            )
+        labels = labels.long()  # in uint8, -1 is 255
         batch, time = labels.shape
         if lengths is None:
             lengths = labels.new_full((batch,), time, dtype=torch.int64)
@@ -91,7 +115,7 @@ class Segmentation:
         following = boundary.flip(1).cummin(1).values.flip(1)
         following = torch.cat([following[:, 1:], lengths[:, None]], dim=1)
         durations = torch.where(begins & within, following - place, 0)
-        return cls(torch.where(within, labels, NO_LABEL).long(), durations, lengths.long())
+        return cls(torch.where(within, labels, NO_LABEL), durations, lengths.long())
 
     @property
     def starts(self) -> Tensor:
@@ -123,3 +147,10 @@ class Segmentation:
     def to_labels(self, fill: int = NO_LABEL) -> Tensor:
         """`(B, T)` int64 label of every position, `fill` where there is none."""
         return self.labels.masked_fill(self.labels == NO_LABEL, fill)
+
+
+def _integers(name: str, values: Tensor | Sequence[int]) -> list[int]:
+    try:
+        return [index(value) for value in values]
+    except TypeError:
+        raise TypeError(f"{name} are {values!r}; expected integers") from None
