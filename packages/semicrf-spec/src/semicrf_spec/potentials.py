@@ -67,7 +67,7 @@ class Potentials(Generic[A]):
 
     def _sizes(self) -> dict[str, int]:
         """The sizes the letters stand for: B, T, C from emissions and K from duration."""
-        for name, axes in (("emissions", 3), ("duration", 2)):
+        for name, axes in (("emissions", 3), ("transition", 2), ("duration", 2)):
             if len(_shape(name, getattr(self, name))) < axes:
                 raise ValueError(_shape_message(name, getattr(self, name), {}))
         batch, time, classes = self.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numba
@@ -15,15 +16,24 @@ logger = logging.getLogger("semicrf_reference")
 Function = Callable[..., Any]
 
 
-def jit(function: Function, signature: str | None = None) -> Function:
+STAMP = tuple(
+    (file.name, file.stat().st_mtime, file.stat().st_size)
+    for file in sorted(Path(__file__).parent.glob("*.py"))
+)
+"""What kernels on disk were compiled from. Numba looks at the file of a kernel; it calls functions of others."""
+
+
+def jit(function: Function) -> Any:
     """Compiled without the GIL and with IEEE arithmetic; kept on disk.
 
     Without a folder to cache in, the function is compiled anew in every process.
     """
     try:
-        return cast(Function, numba.njit(signature, nogil=True, cache=True)(function))
+        dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no writable folder
-        return cast(Function, numba.njit(signature, nogil=True)(function))
+        return numba.njit(nogil=True)(function)
+    dispatcher._cache._cache_file._source_stamp = STAMP
+    return dispatcher
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
@@ -38,7 +48,10 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         @cache
         def compiled(real: str) -> Function:
-            return jit(function, signature.replace("real", real))
+            dispatcher = jit(function)
+            dispatcher.compile(signature.replace("real", real))
+            dispatcher.disable_compile()
+            return cast(Function, dispatcher)
 
         def call(*args: Any) -> None:
             real = next(arg.dtype.name for arg in args if isinstance(arg, np.ndarray))

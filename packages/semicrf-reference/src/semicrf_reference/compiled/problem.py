@@ -44,7 +44,7 @@ class Problem:
         for name in ("start", "end"):
             cast.setdefault(name, torch.zeros(classes, dtype=torch.float64))
         dense = DensePotentials.of(Potentials(**cast))
-        arrays = tuple(term.numpy() for _, term in dense.items())
+        arrays = tuple(term.detach().numpy() for _, term in dense.items())
         return cls(arrays, Size(batch, time, given.max_duration, classes))
 
     @property

@@ -55,10 +55,11 @@ def transition_counts(transition, alpha, beta_star, scale, beta_scale, total, tr
 
 
 @jit
-def cover(begins, ends, position):
+def cover(emissions, begins, ends, position):
     """The mass of the segments that cover a position: what has begun less what has ended.
 
-    Summed over labels it is 1 but for the rounding of the two scans, which is divided out.
+    Summed over labels it is 1 but for the rounding of the two scans, which is divided out. What is forbidden
+    at a position is exactly 0.
     """
     length, classes = begins.shape
     covering = np.zeros(classes)
@@ -66,6 +67,8 @@ def cover(begins, ends, position):
         mass = 0.0
         for c in range(classes):
             covering[c] += begins[u, c]
+            if emissions[u, c] == -math.inf:
+                covering[c] = 0.0
             position[u, c] = max(covering[c], 0.0)  # rounding may leave -1e-17
             mass += position[u, c]
         for c in range(classes):
@@ -97,4 +100,4 @@ def statistics_batch(
                 transition[b, 1:n], alpha[b, :n], beta_star[b, :n], scale[b], beta_scale[b], total[b],
                 transitions[b, 1:n],
             )  # fmt: skip
-            cover(begins[b, :n], ends[b, :n], position[b, :n])
+            cover(emissions[b, :n], begins[b, :n], ends[b, :n], position[b, :n])

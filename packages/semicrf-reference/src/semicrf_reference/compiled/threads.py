@@ -19,7 +19,7 @@ SMALL = 100_000
 Job = tuple[Callable[..., None], tuple[Any, ...]]
 """A batch kernel and its arguments, but for the range of sequences that come first."""
 
-_pool: ThreadPoolExecutor | None = None
+_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def run(*jobs: Job, over: Problem) -> None:
@@ -47,17 +47,12 @@ def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
 
 
 def pool() -> ThreadPoolExecutor:
-    """The threads of this process."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="semicrf")
-    return _pool
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
+    """The threads of this process, as many as PyTorch would use now."""
+    threads = torch.get_num_threads()
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="semicrf")
+    return _pools[threads]
 
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_pools.clear)

@@ -28,17 +28,19 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
     """
     terms = lifted(prepared(potentials), semiring)
     mul, total = semiring.mul, semiring.sum
-    batch, time, classes = terms.shape
+    batch, _, classes = terms.shape
     closed = terms.emissions.new_full((batch, classes), semiring.zero)
     open_ = terms.emissions.new_full((batch, terms.max_duration, classes), semiring.zero)
     empty = terms.emissions[:, :0].sum((1, 2))  # 0, and part of the graph even when T = 0
     answers = [empty + semiring.one]
-    for t in range(time):
-        arriving = total(mul(closed[:, :, None], terms.transition[:, t]), 1)
+    # cut up once: the gradient of a slice is as large as what it was cut from
+    positional = (terms.emissions, terms.transition, terms.begin, terms.finish)
+    places = zip(*(term.unbind(1) for term in positional), strict=True)
+    for t, (emissions, transition, begin, finish) in enumerate(places):
+        arriving = total(mul(closed[:, :, None], transition), 1)
         star = terms.start.expand(batch, -1) if t == 0 else arriving
-        opening = mul(star, terms.begin[:, t])
-        open_ = mul(shifted(opening, open_), terms.emissions[:, t, None])
-        closed = mul(terms.finish[:, t], total(mul(open_, terms.duration), 1))
+        open_ = mul(shifted(mul(star, begin), open_), emissions[:, None])
+        closed = mul(finish, total(mul(open_, terms.duration), 1))
         answers.append(total(mul(closed, terms.end), 1))
     return torch.stack(answers, 1).gather(1, terms.lengths[:, None].long()).squeeze(1)
 

@@ -58,7 +58,8 @@ def entropy(potentials: Potentials[Tensor]) -> Tensor:
 def log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor, Posteriors]:
     """Both, from one scan."""
     again = torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items())
-    with torch.enable_grad():
+    potentials.check_values()
+    with torch.inference_mode(False), torch.enable_grad():
         terms = DensePotentials.of(potentials.as_float64()).map(_tracked)
         found = partition(terms)
         wanted = [terms.emissions, terms.begin, terms.finish, terms.transition, terms.duration]
@@ -73,6 +74,5 @@ def log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor
 
 def _tracked(term: Tensor) -> Tensor:
     """A copy that gradients are taken by: the user's own tensor may serve as several terms."""
-    if not term.is_floating_point():
-        return term
-    return term.clone() if term.requires_grad else term.clone().requires_grad_()
+    copy = term.clone()
+    return copy.requires_grad_() if copy.is_floating_point() and not copy.requires_grad else copy

@@ -1,0 +1,319 @@
+"""The compiled backend against the oracle, and against itself in other clothes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from semicrf_reference import compiled, eager
+from semicrf_spec.testing import (
+    FLOAT64_POSTERIOR,
+    FLOAT64_RELATIVE,
+    PROBABILITY_SUM,
+    assert_close,
+    case,
+    random_potentials,
+)
+from semicrf_spec.testing.strategies import small_potentials
+
+MEDIUM = [
+    # B, T, K, C, lengths
+    (2, 50, 60, 2, [50, 17]),
+    (3, 120, 7, 24, [120, 1, 99]),
+    (1, 300, 60, 1, None),
+    (4, 64, 1, 5, [0, 64, 2, 63]),
+    (2, 75, 200, 3, None),
+    (2, 300, 60, 24, [300, 61]),
+]
+IDS = ["x".join(map(str, size)) for *size, _ in MEDIUM]
+LARGE = random_potentials(4, 200, 30, 8, seed=50, lengths=[200, 199, 30, 1])
+"""Enough work for several threads."""
+
+
+def tensors(potentials):
+    return dict(potentials.map(torch.from_numpy).items())
+
+
+def everything(terms, backend=compiled):
+    """All that a backend computes, as a list of tensors."""
+    best = backend.viterbi(**terms)
+    sums = [backend.log_partition(**terms), backend.entropy(**terms), *backend.posteriors(**terms)]
+    return [*sums, best.scores, best.labels, best.durations]
+
+
+def assert_same_bits(first, second):
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+def assert_equals_oracle(terms):
+    expected = eager.log_partition(**terms)
+    assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE, "log_partition")
+    entropies = compiled.entropy(**terms), eager.entropy(**terms)
+    assert_close(*entropies, FLOAT64_RELATIVE, "entropy", scale=expected)
+    assert_posteriors_equal(compiled.posteriors(**terms), eager.posteriors(**terms))
+    assert_same_best(compiled.viterbi(**terms), eager.viterbi(**terms))
+
+
+def assert_posteriors_equal(found, expected):
+    for name in expected._fields:
+        assert getattr(found, name).dtype == torch.float64
+        assert_close(getattr(found, name), getattr(expected, name), FLOAT64_POSTERIOR, name)
+
+
+def assert_same_best(found, expected):
+    """Bit for bit: both add the same numbers in the same order."""
+    for name in ("scores", "labels", "durations", "lengths"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_log_partition_equals_the_oracles(named):
+    terms = tensors(named)
+    assert_close(compiled.log_partition(**terms), eager.log_partition(**terms), FLOAT64_RELATIVE)
+
+
+def test_posteriors_equal_the_oracles(named):
+    assert_posteriors_equal(compiled.posteriors(**tensors(named)), eager.posteriors(**tensors(named)))
+
+
+def test_viterbi_equals_the_oracles_ties_included(named):
+    assert_same_best(compiled.viterbi(**tensors(named)), eager.viterbi(**tensors(named)))
+
+
+def test_entropy_equals_the_oracles(named):
+    terms = tensors(named)
+    scale = eager.log_partition(**terms)
+    assert_close(compiled.entropy(**terms), eager.entropy(**terms), FLOAT64_RELATIVE, scale=scale)
+
+
+@settings(deadline=None, max_examples=150)
+@given(small_potentials(max_time=6))
+def test_any_small_problem_is_answered_as_by_the_oracle(potentials):
+    assert_equals_oracle(tensors(potentials))
+
+
+@settings(deadline=None, max_examples=60)
+@given(small_potentials(max_time=6, largest=1e4))
+def test_any_small_problem_of_extreme_scores_is_answered_as_by_the_oracle(potentials):
+    assert_equals_oracle(tensors(potentials))
+
+
+@pytest.mark.parametrize(("B", "T", "K", "C", "lengths"), MEDIUM, ids=IDS)
+def test_medium_problems_are_answered_as_by_the_oracle(B, T, K, C, lengths):
+    assert_equals_oracle(tensors(random_potentials(B, T, K, C, seed=51, lengths=lengths)))
+
+
+@pytest.mark.parametrize(("B", "T", "K", "C", "lengths"), MEDIUM[:4], ids=IDS[:4])
+def test_required_terms_alone_are_enough(B, T, K, C, lengths):
+    potentials = random_potentials(B, T, K, C, seed=52, lengths=lengths, optional=False)
+    assert_equals_oracle(tensors(potentials))
+
+
+def test_transitions_by_position_and_durations_by_sequence_serve_medium_problems():
+    terms = tensors(random_potentials(3, 70, 9, 4, seed=53, lengths=[70, 5, 44]))
+    generator = torch.Generator().manual_seed(54)
+    terms["transition"] = torch.randn(3, 70, 4, 4, generator=generator, dtype=torch.float64)
+    terms["duration"] = torch.randn(3, 9, 4, generator=generator, dtype=torch.float64)
+    assert_equals_oracle(terms)
+
+
+@pytest.mark.parametrize("name", ["start", "end", "begin", "finish", "lengths"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_each_optional_term_may_be_missing_or_be_the_only_one(name, dtype):
+    terms = {n: t.to(dtype) if n != "lengths" else t for n, t in tensors(case("ragged")).items()}
+    assert_equals_oracle({n: t for n, t in terms.items() if n != name})
+    assert_equals_oracle(
+        {n: t for n, t in terms.items() if n in ("emissions", "transition", "duration", name)}
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_terms_of_every_dtype_are_read_exactly(dtype):
+    terms = tensors(random_potentials(2, 60, 8, 3, seed=55, lengths=[60, 44]))
+    assert_equals_oracle({n: t.to(dtype) if n != "lengths" else t for n, t in terms.items()})
+
+
+@pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_one_term_may_be_narrower_than_the_others(name, dtype):
+    terms = tensors(random_potentials(2, 6, 3, 2, seed=56))
+    assert_equals_oracle({**terms, name: terms[name].to(dtype)})
+    narrow = {n: t.to(dtype) for n, t in terms.items()}
+    assert_equals_oracle({**narrow, name: terms[name]})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
+def test_lengths_of_every_integer_dtype_are_read(dtype):
+    terms = tensors(case("ragged"))
+    assert_same_bits(everything({**terms, "lengths": terms["lengths"].to(dtype)}), everything(terms))
+
+
+def transposed(term):
+    return term.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def strided(term):
+    wide = term.new_full([3 * size for size in term.shape], float("nan"))
+    window = wide[tuple(slice(1, None, 3) for _ in term.shape)]
+    window.copy_(term)
+    return window
+
+
+def offset(term):
+    return torch.cat([term.new_full((7,), float("nan")), term.flatten()])[7:].view(term.shape)
+
+
+@pytest.mark.parametrize("laid_out", [transposed, strided, offset], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_how_the_terms_lie_in_memory_changes_no_bit(laid_out, dtype):
+    terms = {n: t.to(dtype) if n != "lengths" else t for n, t in tensors(case("every_term")).items()}
+    moved = {n: laid_out(t) for n, t in terms.items()}
+    assert laid_out is offset or not moved["emissions"].is_contiguous()
+    assert_same_bits(everything(moved), everything(terms))
+
+
+def test_expanded_terms_are_read_in_place():
+    one = tensors(random_potentials(1, 9, 4, 3, seed=57))
+    views = {n: t.expand(5, -1, -1) if t.ndim == 3 else t for n, t in one.items()}
+    views["transition"] = one["transition"].expand(5, 9, 3, 3)
+    views["duration"] = one["duration"].expand(5, 4, 3)
+    assert_same_bits(everything(views), everything({n: t.contiguous() for n, t in views.items()}))
+    assert_close(compiled.log_partition(**views), compiled.log_partition(**one).expand(5), PROBABILITY_SUM)
+
+
+def test_terms_that_require_gradients_are_answered_alike():
+    terms = tensors(case("every_term"))
+    leaves = {n: t.clone().requires_grad_() for n, t in terms.items()}
+    assert_same_bits([t.detach() for t in everything(leaves)], everything(terms))
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off:
+            assert_same_bits(everything(leaves), everything(terms))
+
+
+def test_log_partition_has_the_same_bits_with_gradients_and_without():
+    terms = tensors(LARGE)
+    leaves = {n: t.clone().requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+    assert torch.equal(compiled.log_partition(**leaves).detach(), compiled.log_partition(**terms))
+
+
+def test_no_term_is_changed():
+    for name in ("poisoned_padding", "ragged", "position_transition", "float16"):
+        terms = tensors(case(name))
+        before = {n: t.clone() for n, t in terms.items()}
+        everything(terms)
+        for n, term in terms.items():
+            assert term.numpy().tobytes() == before[n].numpy().tobytes(), n
+
+
+def test_answers_share_no_memory_with_the_terms_nor_with_later_answers():
+    terms = tensors(case("every_term"))
+    first = everything(terms)
+    kept = [t.clone() for t in first]
+    everything({n: t + 1.0 for n, t in terms.items()})
+    assert_same_bits(first, kept)
+    for answer in first:
+        answer.fill_(7)
+    assert_same_bits(everything(terms), kept)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf"), 1e300])
+def test_what_stands_past_the_lengths_changes_no_bit(poison):
+    clean = tensors(case("ragged"))
+    dirty = {n: t.clone() for n, t in clean.items()}
+    past = torch.arange(clean["emissions"].shape[1]) >= clean["lengths"][:, None]
+    for name in ("emissions", "begin", "finish"):
+        dirty[name][past] = poison
+    assert_same_bits(everything(dirty), everything(clean))
+
+
+def test_a_sequence_has_the_same_bits_alone_and_among_longer_ones():
+    together = tensors(LARGE)
+    answers = everything(together)
+    for b, length in enumerate(together["lengths"].tolist()):
+        alone = {n: t[b : b + 1, :length] if t.ndim == 3 else t for n, t in together.items()}
+        del alone["lengths"]
+        for found, expected in zip(everything(alone), answers, strict=True):
+            kept = expected[b : b + 1]
+            positional = kept.ndim > 1 and kept.shape[1] == 200
+            assert torch.equal(found, kept[:, :length] if positional else kept)
+
+
+def test_twenty_runs_give_the_same_bits(two_threads):
+    terms = tensors(LARGE)
+    first = everything(terms)
+    for _ in range(19):
+        assert_same_bits(everything(terms), first)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    terms = tensors(LARGE)
+    leaves = {n: t.clone().requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+
+    def gradients():
+        leaf = [t for n, t in leaves.items() if n != "lengths"]
+        return torch.autograd.grad(compiled.log_partition(**leaves).sum(), leaf)
+
+    torch.set_num_threads(1)
+    single = [*everything(terms), *gradients()]
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        for _ in range(5):
+            assert_same_bits([*everything(terms), *gradients()], single)
+
+
+def test_a_sequence_read_backwards_weighs_the_same():
+    forward = tensors(random_potentials(2, 80, 9, 4, seed=58))
+    backward = {
+        "emissions": forward["emissions"].flip(1),
+        "transition": forward["transition"].T,
+        "duration": forward["duration"],
+        "start": forward["end"],
+        "end": forward["start"],
+        "begin": forward["finish"].flip(1),
+        "finish": forward["begin"].flip(1),
+    }
+    expected = compiled.log_partition(**forward)
+    assert_close(compiled.log_partition(**backward), expected, FLOAT64_RELATIVE)
+    there, back = compiled.posteriors(**forward), compiled.posteriors(**backward)
+    assert_close(back.begins.flip(1), there.ends, FLOAT64_POSTERIOR, "begins and ends")
+    assert_close(back.position.flip(1), there.position, FLOAT64_POSTERIOR, "position")
+    assert_close(back.transitions.mT, there.transitions, FLOAT64_POSTERIOR, "transitions")
+
+
+def test_posteriors_keep_count_of_one_another():
+    terms = tensors(random_potentials(3, 250, 12, 5, seed=59, lengths=[250, 13, 1]))
+    p = compiled.posteriors(**terms)
+    lasting = torch.arange(1.0, 13.0, dtype=torch.float64)
+    segments = p.begins.sum((1, 2))
+    assert_close(p.begins[:, 0].sum(-1), torch.ones(3), FLOAT64_POSTERIOR, "first segments")
+    assert_close(p.ends.sum((1, 2)), segments, FLOAT64_POSTERIOR, "segments that end")
+    assert_close(p.durations.sum((1, 2)), segments, FLOAT64_POSTERIOR, "segments of all durations")
+    assert_close(p.transitions.sum((1, 2)), segments - 1, FLOAT64_POSTERIOR, "transitions")
+    assert_close(p.transitions.sum(1), p.begins[:, 1:].sum(1), FLOAT64_POSTERIOR, "transitions into a label")
+    positions = (p.durations * lasting[:, None]).sum(1)
+    assert_close(p.position.sum(1), positions, FLOAT64_POSTERIOR, "positions of a label")
+    within = torch.arange(250) < terms["lengths"][:, None]
+    assert_close(p.position.sum(-1), within.double(), PROBABILITY_SUM, "labels of a position")
+    for counts in p:
+        assert (counts >= 0).all()
+
+
+def test_transitions_with_a_position_sum_to_transitions_without():
+    shared = tensors(random_potentials(2, 40, 6, 3, seed=60, lengths=[40, 22]))
+    placed = {**shared, "transition": shared["transition"].expand(2, 40, 3, 3)}
+    by_position = compiled.posteriors(**placed).transitions
+    assert by_position.shape == (2, 40, 3, 3)
+    assert (by_position[:, 0] == 0).all()
+    assert_close(by_position.sum(1), compiled.posteriors(**shared).transitions, FLOAT64_POSTERIOR)
+
+
+@pytest.mark.parametrize(("batch", "time"), [(0, 3), (2, 0), (0, 0)])
+def test_empty_batches_and_empty_sequences_have_answers(batch, time):
+    terms = tensors(random_potentials(batch, time, 3, 2))
+    assert_same_bits(everything(terms), everything(terms, eager))
+    assert compiled.viterbi(**terms).to_list() == [[]] * batch
+
+
+def test_both_backends_export_the_same_functions():
+    assert compiled.__all__ == ["entropy", "log_partition", "posteriors", "score", "viterbi"]
+    assert set(compiled.__all__) < set(eager.__all__)
+    assert compiled.score is eager.score

@@ -1,0 +1,186 @@
+"""Long chains, sharp scores, huge scores, and hardly anything allowed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from semicrf_reference import compiled, eager
+from semicrf_spec import Potentials
+from semicrf_spec.cost import num_segmentations
+from semicrf_spec.testing import (
+    FLOAT64_POSTERIOR,
+    FLOAT64_RELATIVE,
+    PROBABILITY_SUM,
+    assert_close,
+    random_potentials,
+)
+
+
+def tensors(potentials):
+    return dict(potentials.map(torch.from_numpy).items())
+
+
+def with_terms(potentials, **terms):
+    return Potentials(**{**dict(potentials.items()), **terms})
+
+
+def assert_backends_agree(terms):
+    expected = eager.log_partition(**terms)
+    assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE, "log_partition")
+    entropies = compiled.entropy(**terms), eager.entropy(**terms)
+    assert_close(*entropies, FLOAT64_RELATIVE, "entropy", scale=expected)
+    for name, counts in eager.posteriors(**terms)._asdict().items():
+        found = getattr(compiled.posteriors(**terms), name)
+        assert_close(found, counts, FLOAT64_POSTERIOR, name)
+    found, best = compiled.viterbi(**terms), eager.viterbi(**terms)
+    assert torch.equal(found.scores, best.scores)
+    assert found.to_list() == best.to_list()
+
+
+def weights_summed(potentials):
+    """Log partition of one sequence from its weights, not their logarithms: sums of positive numbers.
+
+    Each step is rescaled by a power of two, which rounds nothing.
+    """
+    p = potentials.map(lambda term: np.exp(term))
+    (emissions, begin, finish), transition = (t[0] for t in (p.emissions, p.begin, p.finish)), p.transition
+    open_ = np.zeros_like(p.duration)
+    star, exponent = p.start, 0
+    for t in range(len(emissions)):
+        open_ = np.concatenate([(star * begin[t])[None], open_[:-1]]) * emissions[t]
+        closed = finish[t] * (open_ * p.duration).sum(0)
+        _, by = np.frexp(closed.max())
+        closed, open_, exponent = np.ldexp(closed, -by), np.ldexp(open_, -by), exponent + int(by)
+        star = closed @ transition
+    return math.log(math.fsum(closed * p.end)) + exponent * math.log(2.0)
+
+
+def test_a_long_chain_weighs_what_the_sum_of_its_weights_says():
+    potentials = random_potentials(1, 20_000, 8, 3, seed=70)
+    found = compiled.log_partition(**tensors(potentials))
+    assert_close(found, [weights_summed(potentials)], FLOAT64_RELATIVE)
+
+
+@pytest.mark.parametrize(
+    ("length", "classes", "max_duration"), [(20_000, 3, 8), (20_000, 1, 2), (5_000, 1, 9_000)]
+)
+def test_a_long_chain_of_zeros_counts_its_segmentations(length, classes, max_duration):
+    shapes = ((1, length, classes), (classes, classes), (max_duration, classes))
+    found = compiled.log_partition(*map(torch.zeros, shapes))
+    assert_close(found, [math.log(num_segmentations(length, classes, max_duration))], FLOAT64_RELATIVE)
+
+
+def test_the_oracle_counts_the_segmentations_of_a_long_chain():
+    found = eager.log_partition(torch.zeros(1, 3000, 2), torch.zeros(2, 2), torch.zeros(5, 2))
+    assert_close(found, [math.log(num_segmentations(3000, 2, 5))], FLOAT64_RELATIVE)
+
+
+def test_posteriors_of_a_long_chain_keep_count():
+    terms = tensors(random_potentials(1, 20_000, 8, 3, seed=71))
+    p = compiled.posteriors(**terms)
+    assert_close(p.position.sum(-1), torch.ones(1, 20_000), PROBABILITY_SUM, "labels of a position")
+    segments = p.begins.sum()
+    lasting = torch.arange(1.0, 9.0, dtype=torch.float64)
+    for name, total, expected in (
+        ("ends", p.ends.sum(), segments),
+        ("durations", p.durations.sum(), segments),
+        ("transitions", p.transitions.sum(), segments - 1),
+        ("covered positions", (p.durations.sum(2) * lasting).sum(), torch.tensor(20_000.0)),
+        ("segments open at the end", p.begins.sum() - p.ends[:, :-1].sum(), torch.tensor(1.0)),
+    ):
+        assert_close(total, expected, FLOAT64_POSTERIOR, name)
+
+
+def test_posteriors_far_into_a_chain_are_those_of_its_neighbourhood():
+    """Labels 500 positions away have been forgotten: a window has the posteriors of the whole chain."""
+    terms = tensors(random_potentials(1, 20_000, 8, 3, seed=72))
+    whole = compiled.posteriors(**terms)
+    start, stop, margin = 9_000, 11_000, 500
+    window = {n: t[:, start:stop] if t.ndim == 3 else t for n, t in terms.items()}
+    part = compiled.posteriors(**window)
+    for name in ("position", "begins", "ends"):
+        found = getattr(whole, name)[:, start + margin : stop - margin]
+        assert_close(found, getattr(part, name)[:, margin:-margin], FLOAT64_POSTERIOR, name)
+
+
+def test_viterbi_follows_a_long_chain_to_its_beginning():
+    terms = tensors(random_potentials(1, 20_000, 8, 3, seed=73))
+    best = compiled.viterbi(**terms)
+    assert best.durations.sum() == 20_000
+    assert_close(compiled.score(best, **terms), best.scores, FLOAT64_RELATIVE)
+    (segments,) = best.to_list()
+    assert segments[0].start == 0
+    assert segments[-1].end == 20_000
+
+
+def test_labels_may_differ_by_fifty_nats_at_a_thousand_positions_on_end():
+    potentials = random_potentials(1, 1200, 20, 4, seed=74)
+    emissions = potentials.emissions.copy()
+    emissions[:, 100:1100, 1] += 50.0
+    assert_backends_agree(tensors(with_terms(potentials, emissions=emissions)))
+    emissions[:, 600:1100, 2] += 100.0
+    assert_backends_agree(tensors(with_terms(potentials, emissions=emissions)))
+
+
+@pytest.mark.parametrize("size", [1e2, 1e3, 1e4])
+def test_scores_may_be_as_sharp_as_they_like(size):
+    potentials = random_potentials(2, 120, 6, 3, seed=75, scale=size, lengths=[120, 77])
+    assert_backends_agree(tensors(potentials))
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_ten_thousand_nats_at_every_position_shift_the_log_partition_and_nothing_else(backend, sign):
+    potentials = random_potentials(1, 150, 6, 3, seed=76)
+    shifted = with_terms(potentials, emissions=potentials.emissions + sign * 1e4)
+    plain, moved = tensors(potentials), tensors(shifted)
+    expected = backend.log_partition(**plain) + sign * 1e4 * 150
+    assert_close(backend.log_partition(**moved), expected, FLOAT64_RELATIVE, "log_partition")
+    found, wanted = backend.posteriors(**moved), backend.posteriors(**plain)
+    assert_close(found.position, wanted.position, FLOAT64_POSTERIOR * 10, "position")
+
+
+@pytest.mark.parametrize("allowed", [1, 7, 40])
+def test_every_duration_but_one_may_be_forbidden(allowed):
+    potentials = random_potentials(2, 280, 40, 3, seed=77, lengths=[280, 279])
+    duration = np.full_like(potentials.duration, -np.inf)
+    duration[allowed - 1] = potentials.duration[allowed - 1]
+    terms = tensors(with_terms(potentials, duration=duration))
+    assert_backends_agree(terms)
+    lasting = {segment.duration for segments in compiled.viterbi(**terms).to_list() for segment in segments}
+    assert lasting == {allowed}
+
+
+def test_one_label_alone_may_be_reachable():
+    potentials = random_potentials(1, 100, 9, 4, seed=78)
+    start, transition = np.full(4, -np.inf), np.full((4, 4), -np.inf)
+    start[2], transition[2, 2] = 0.3, -0.2
+    terms = tensors(with_terms(potentials, start=start, transition=transition))
+    assert_backends_agree(terms)
+    assert_close(compiled.posteriors(**terms).position[..., 2], torch.ones(1, 100), PROBABILITY_SUM)
+
+
+def test_labels_may_be_reachable_in_turn_only():
+    potentials = random_potentials(1, 90, 5, 3, seed=79)
+    transition = np.full((3, 3), -np.inf)
+    transition[[0, 1, 2], [1, 2, 0]] = potentials.transition[[0, 1, 2], [1, 2, 0]]
+    start = np.array([0.0, -np.inf, -np.inf])
+    terms = tensors(with_terms(potentials, transition=transition, start=start))
+    assert_backends_agree(terms)
+    (segments,) = compiled.viterbi(**terms).to_list()
+    assert [segment.label for segment in segments] == [n % 3 for n in range(len(segments))]
+
+
+def test_the_longest_duration_may_be_far_longer_than_the_sequence():
+    assert_backends_agree(tensors(random_potentials(2, 12, 3_000, 2, seed=80, lengths=[12, 5])))
+
+
+def test_half_precision_at_its_largest_is_read_exactly():
+    largest = torch.finfo(torch.float16).max
+    potentials = random_potentials(1, 60, 5, 3, seed=81).map(torch.from_numpy)
+    terms = {n: t.half() for n, t in potentials.items()}
+    terms["emissions"] = (largest * potentials.emissions.sign()).half()
+    expected = eager.log_partition(**terms)
+    assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE)
+    assert torch.equal(compiled.viterbi(**terms).scores, eager.viterbi(**terms).scores)

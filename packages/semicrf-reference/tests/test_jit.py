@@ -1,0 +1,95 @@
+"""Compilation, seen from fresh processes: announced once, kept on disk, never in the way."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+NOTICE = "compiling the CPU kernels"
+
+USE = """
+import logging, sys
+
+class Count(logging.Handler):
+    def emit(self, record):
+        print(record.name, record.levelname, record.getMessage())
+
+logging.getLogger("semicrf_reference").addHandler(Count())
+import torch
+from semicrf_reference import compiled
+print("imported")
+terms = [torch.zeros(shape, dtype=torch.float64) for shape in ((1, 2, 2), (2, 2), (2, 2))]
+for name in sys.argv[1:]:
+    getattr(compiled, name)(*terms)
+    print("answered", name)
+"""
+
+
+def used(*functions, expect=0, **environment):
+    """What a fresh process prints that calls the functions, warnings being errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", USE, *functions],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache folder that one process has filled, and what that process printed."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    return folder, used("log_partition", "viterbi", NUMBA_CACHE_DIR=folder)
+
+
+@pytest.mark.slow
+def test_the_first_use_says_once_that_it_compiles(filled):
+    _, lines = filled
+    notices = [line for line in lines if NOTICE in line]
+    assert len(notices) == 1
+    assert notices[0].startswith("semicrf_reference WARNING")
+    assert lines.index("imported") < lines.index(notices[0]) < lines.index("answered log_partition")
+    assert lines[-1] == "answered viterbi"
+
+
+@pytest.mark.slow
+def test_a_later_process_finds_what_was_compiled_and_says_nothing(filled):
+    folder, _ = filled
+    lines = used("log_partition", "viterbi", NUMBA_CACHE_DIR=folder)
+    assert lines == ["imported", "answered log_partition", "answered viterbi"]
+
+
+@pytest.mark.slow
+def test_importing_compiles_nothing(tmp_path):
+    assert used(NUMBA_CACHE_DIR=str(tmp_path)) == ["imported"]
+
+
+@pytest.mark.slow
+def test_without_any_folder_to_write_to_it_compiles_and_answers(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    lines = used(
+        "log_partition",
+        NUMBA_CACHE_DIR=str(blocked / "cache"),
+        NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator",  # and in no other folder
+    )
+    assert lines[-1] == "answered log_partition"
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_made_is_no_error(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    assert used("log_partition", NUMBA_CACHE_DIR=str(blocked / "cache"))[-1] == "answered log_partition"
+
+
+def test_compiling_others_functions_is_not_announced(caplog):
+    import numba
+
+    numba.njit("int64(int64)")(lambda x: x + 1)
+    assert NOTICE not in caplog.text

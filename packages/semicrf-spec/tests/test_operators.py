@@ -1,0 +1,388 @@
+"""The operators' contracts, with enumeration in the place of a backend.
+
+A dispatch mode answers every call of `semicrf::*` from the list of all segmentations, whatever kernels
+are registered. So schemas, shape functions and gradients are tested with no backend at all.
+"""
+
+import inspect
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from semicrf_spec import LOG, SHAPES, Potentials, enumerate_batch
+from semicrf_spec.operators import (
+    NO_LABEL,
+    SCHEMAS,
+    Posteriors,
+    Segmentation,
+    entropy,
+    gradients,
+    log_partition,
+    on_device,
+    over_terms,
+    posteriors,
+    score_of,
+    statistics_dtype,
+    viterbi,
+)
+from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
+from semicrf_spec.testing.strategies import small_potentials
+
+FUNCTIONS = (log_partition, posteriors, viterbi, entropy)
+SCORES = tuple(name for name in SHAPES if name != "lengths")
+every_case = pytest.mark.parametrize("name", case_names())
+
+
+class Enumerated(TorchDispatchMode):
+    """Answers the operators by enumeration, and notes which were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.called = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator.name().removeprefix("semicrf::")
+        if name not in SCHEMAS:
+            return operator(*args, **kwargs or {})
+        self.called.append(name)
+        return KERNELS[name](as_numpy(Potentials(*args)))
+
+
+def as_numpy(potentials):
+    """Detached arrays, scores in float64."""
+    return potentials.map(lambda x: (x.detach().double() if x.is_floating_point() else x).numpy())
+
+
+def of_log_partition(potentials):
+    return torch.tensor([e.log_partition for e in enumerate_batch(potentials)], dtype=torch.float64)
+
+
+def of_posteriors(potentials):
+    batch = enumerate_batch(potentials)
+    _, time, classes = potentials.shape
+    sizes = {
+        "position": (time, classes),
+        "begins": (time, classes),
+        "ends": (time, classes),
+        "transitions": (time, classes, classes),
+        "durations": (potentials.max_duration, classes),
+    }
+    stacked = {
+        k: np.stack([e.posteriors[k] for e in batch]) if batch else np.zeros((0, *v))
+        for k, v in sizes.items()
+    }
+    if potentials.transition.ndim == 2:
+        stacked["transitions"] = stacked["transitions"].sum(1)
+    return of_log_partition(potentials), *(torch.from_numpy(stacked[name]) for name in sizes)
+
+
+def of_viterbi(potentials):
+    best = [e.top_k(1) for e in enumerate_batch(potentials)]
+    found = Segmentation.from_list([y[0][1] if y else [] for y in best], num_positions=potentials.shape[1])
+    scores = torch.tensor([y[0][0] if y else -np.inf for y in best], dtype=torch.float64)
+    return scores, found.labels, found.durations
+
+
+KERNELS = {"log_partition": of_log_partition, "posteriors": of_posteriors, "viterbi": of_viterbi}
+
+
+@cache
+def enumerated(name):
+    return enumerate_batch(case(name))
+
+
+def tracked(potentials):
+    """Tensors of the same values whose gradients are wanted."""
+    return potentials.map(lambda x: torch.tensor(x, requires_grad=x.dtype.kind == "f"))
+
+
+def terms_of(potentials):
+    return dict(potentials.items())
+
+
+def is_batched(name, x):
+    """Whether the first axis of the term is B."""
+    return any(shape.startswith("B") and len(shape.split()) == x.ndim for shape in SHAPES[name])
+
+
+def summed_by_autograd(potentials):
+    """The log partitions as one sum over all scores, for autograd to differentiate: no formula of ours."""
+    found = []
+    for b, sequence in enumerate(enumerate_batch(as_numpy(potentials))):
+        one = Potentials(
+            **{name: x[b : b + 1] if is_batched(name, x) else x for name, x in potentials.items()}
+        )
+        scores = []
+        for segments in sequence.all:
+            alone = Segmentation.from_list([segments], num_positions=potentials.shape[1])
+            scores.append(score_of(alone, one)[0])
+        found.append(LOG.sum(torch.stack(scores), 0))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature(name):
+    schema = getattr(torch.ops.semicrf, name).default._schema
+    assert [argument.name for argument in schema.arguments] == list(SHAPES)
+    optional = [argument.name for argument in schema.arguments if str(argument.type).startswith("Optional")]
+    assert optional == ["start", "end", "begin", "finish", "lengths"]
+    assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
+    assert {"log_partition": 1, "posteriors": 6, "viterbi": 3}[name] == len(schema.returns)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_has_the_one_call_signature(function):
+    parameters = inspect.signature(function).parameters.values()
+    assert [parameter.name for parameter in parameters] == list(SHAPES)
+    for parameter in parameters:
+        required = parameter.name in ("emissions", "transition", "duration")
+        assert (parameter.default is inspect.Parameter.empty) == required
+        assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == (not required)
+    assert function.__doc__
+    assert "functions" in function.__module__
+
+
+def answers_of(name, potentials):
+    answer = getattr(torch.ops.semicrf, name)(*potentials.terms())
+    return answer if isinstance(answer, (tuple, list)) else (answer,)
+
+
+@every_case
+@pytest.mark.parametrize("operator", SCHEMAS)
+def test_fake_tensors_have_the_shapes_and_dtypes_that_enumeration_answers_with(name, operator):
+    potentials = case(name).map(torch.as_tensor)
+    with Enumerated():
+        real = answers_of(operator, potentials)
+    with FakeTensorMode() as fake:
+        faked = answers_of(operator, potentials.map(fake.from_tensor))
+    assert [(x.shape, x.dtype, x.device) for x in faked] == [(x.shape, x.dtype, x.device) for x in real]
+
+
+@settings(max_examples=30)
+@given(small_potentials())
+def test_fake_tensors_of_whatever_terms_have_the_shapes_of_real_ones(potentials):
+    tensors = potentials.map(torch.as_tensor)
+    for operator in SCHEMAS:
+        with Enumerated():
+            real = answers_of(operator, tensors)
+        with FakeTensorMode() as fake:
+            faked = answers_of(operator, tensors.map(fake.from_tensor))
+        assert [(x.shape, x.dtype) for x in faked] == [(x.shape, x.dtype) for x in real]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_away_from_the_cpu_posteriors_are_float32_unless_the_emissions_are_wider(dtype):
+    potentials = case("every_term").map(lambda x: torch.as_tensor(x).to(dtype).to("meta"))
+    log_z, *statistics = answers_of("posteriors", potentials)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert log_z.dtype == torch.float64
+    assert {x.dtype for x in statistics} == {wide}
+    assert statistics_dtype(potentials.emissions) == wide
+    assert statistics_dtype(torch.zeros(1, dtype=dtype)) == torch.float64
+
+
+@every_case
+def test_the_functions_answer_what_the_operators_do(name):
+    potentials = case(name).map(torch.as_tensor)
+    batch = enumerated(name)
+    with Enumerated():
+        log_z, found, best, h = (function(**terms_of(potentials)) for function in FUNCTIONS)
+    expected = np.array([e.log_partition for e in batch])
+    assert_close(log_z, expected, FLOAT64_RELATIVE)
+    assert isinstance(found, Posteriors)
+    for b, sequence in enumerate(batch):
+        for term, counts in found._asdict().items():
+            want = sequence.posteriors[term]
+            want = want.sum(0) if term == "transitions" and potentials.transition.ndim == 2 else want
+            assert_close(counts[b], want, FLOAT64_POSTERIOR, term)
+    assert isinstance(best, Segmentation)
+    assert best.lengths.tolist() == [e.length for e in batch]
+    assert best.to_list() == [list(e.top_k(1)[0][1]) if e.count else [] for e in batch]
+    assert best.scores.tolist() == [e.top_k(1)[0][0] if e.count else -np.inf for e in batch]
+    scale = np.where(np.isfinite(expected), expected, 1.0)
+    assert_close(h, np.array([e.entropy for e in batch]), FLOAT64_RELATIVE, "entropy", scale=scale)
+
+
+@pytest.mark.parametrize("name", [name for name in case_names() if name != "float16"])  # it would round twice
+def test_the_gradient_of_every_term_is_that_of_the_sum_over_all_segmentations(name):
+    ours, summed = tracked(case(name, 2)), tracked(case(name, 2))
+    weights = torch.linspace(0.5, 2.0, ours.shape[0], dtype=torch.float64)
+    with Enumerated():
+        (weights * log_partition(**terms_of(ours))).sum().backward()
+    total = summed_by_autograd(summed)
+    (weights * total)[total > -torch.inf].sum().backward()
+    for term, x in ours.items():
+        if term != "lengths":
+            expected = getattr(summed, term).grad
+            expected = torch.zeros_like(x) if expected is None else expected
+            assert_close(x.grad, expected, FLOAT64_POSTERIOR, f"gradient of {term}")
+
+
+def test_gradients_come_in_the_dtypes_of_their_terms():
+    dtypes = dict(
+        zip(SCORES, (torch.float16, torch.float32, torch.float64, torch.bfloat16) * 2, strict=False)
+    )
+    terms = {name: torch.as_tensor(x).to(dtypes[name]) for name, x in case("every_term").items()}
+    for x in terms.values():
+        x.requires_grad_()
+    with Enumerated():
+        log_partition(**terms).sum().backward()
+        position, begins, *_ = found = posteriors(**terms)
+    by_formula = gradients(torch.ones(2, dtype=torch.float64), found, (*terms.values(), None))
+    assert [x.dtype for x in by_formula[:-1]] == list(dtypes.values())
+    assert {name: x.grad.dtype for name, x in terms.items()} == dtypes
+    assert torch.equal(terms["emissions"].grad, position.to(torch.float16))
+    assert torch.equal(terms["begin"].grad, begins.to(dtypes["begin"]))
+
+
+@every_case
+def test_what_lies_past_the_lengths_and_what_is_not_allowed_gets_no_gradient(name):
+    potentials = tracked(case(name))
+    with Enumerated():
+        log_partition(**terms_of(potentials)).sum().backward()
+    for term, x in potentials.items():
+        if term == "lengths":
+            continue
+        assert not x.grad.isnan().any(), term
+        assert not x.grad[torch.isneginf(x)].any(), term
+        for b, sequence in enumerate(enumerated(name)):
+            if "T" in SHAPES[term][-1] and x.ndim > 2:
+                assert not x.grad[b, sequence.length if sequence.count else 0 :].any(), term
+
+
+def test_only_the_terms_that_want_gradients_get_them():
+    potentials = case("every_term").map(torch.as_tensor)
+    terms = terms_of(potentials) | {"finish": potentials.finish.clone().requires_grad_()}
+    with Enumerated():
+        log_partition(**terms).sum().backward()
+    assert terms["finish"].grad is not None
+    assert all(x.grad is None for name, x in terms.items() if name != "finish")
+
+
+def test_one_scan_serves_a_value_with_its_gradient_and_the_short_one_a_value_alone():
+    with_gradients, without = tracked(case("every_term")), case("every_term").map(torch.as_tensor)
+    with Enumerated() as mode:
+        log_partition(**terms_of(without))
+        with torch.no_grad():
+            log_partition(**terms_of(with_gradients))
+        assert mode.called == ["log_partition", "log_partition"]
+        mode.called.clear()
+        log_partition(**terms_of(with_gradients)).sum().backward()
+        assert mode.called == ["posteriors"]
+
+
+def test_the_operator_called_by_itself_has_the_same_gradient():
+    by_function, by_operator = tracked(case("ragged")), tracked(case("ragged"))
+    with Enumerated() as mode:
+        log_partition(**terms_of(by_function)).sum().backward()
+        mode.called.clear()
+        torch.ops.semicrf.log_partition(*by_operator.terms()).sum().backward()
+        assert mode.called == ["log_partition", "posteriors"]
+    for (_, x), (_, y) in zip(by_function.items(), by_operator.items(), strict=True):
+        assert x.grad is y.grad is None or torch.equal(x.grad, y.grad)
+
+
+def test_a_term_used_twice_gets_both_gradients():
+    potentials = case("every_term")
+    shared, start, end = (torch.tensor(potentials.start, requires_grad=True) for _ in range(3))
+    terms = terms_of(potentials.map(torch.as_tensor))
+    with Enumerated():
+        log_partition(**terms | {"start": shared, "end": shared}).sum().backward()
+        log_partition(**terms | {"start": start, "end": end}).sum().backward()
+    assert_close(shared.grad, start.grad + end.grad, FLOAT64_RELATIVE)
+
+
+@pytest.mark.parametrize(
+    "function", [entropy, lambda **terms: posteriors(**terms).position], ids=["entropy", "posteriors"]
+)
+def test_second_derivatives_raise_with_the_remedy_instead_of_being_wrong(function):
+    potentials = tracked(case("every_term"))
+    with Enumerated(), pytest.raises(RuntimeError, match=r"no second-order scan.*use backend='eager'"):
+        function(**terms_of(potentials)).sum().backward()
+
+
+def test_the_gradient_of_a_gradient_raises_with_the_remedy_too():
+    potentials = tracked(case("every_term"))
+    with Enumerated():
+        total = log_partition(**terms_of(potentials)).sum()
+        (gradient,) = torch.autograd.grad(total, potentials.emissions, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"use backend='eager'"):
+            gradient.sum().backward()
+
+
+def test_the_best_segmentation_is_not_differentiable():
+    potentials = tracked(case("every_term"))
+    with Enumerated():
+        found = viterbi(**terms_of(potentials))
+    assert not found.scores.requires_grad
+    assert found.labels[0, 0] != NO_LABEL
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_checks_shapes_and_types_before_the_operator_sees_them(function):
+    good = case("every_term").map(torch.as_tensor)
+    with Enumerated() as mode:
+        with pytest.raises(
+            ValueError, match=r"^start has shape \(2,\); expected \(C\) with B = 2, T = 5, C = 3, K = 3"
+        ):
+            function(**terms_of(good) | {"start": torch.zeros(2)})
+        with pytest.raises(TypeError, match=r"^lengths has dtype torch.float32; expected an integer dtype"):
+            function(**terms_of(good) | {"lengths": torch.ones(2)})
+        with pytest.raises(
+            TypeError, match=r"^emissions is a list; expected an array or tensor of shape \(B, T, C\)"
+        ):
+            function([[0.0]], good.transition, good.duration)
+        with pytest.raises(TypeError, match=r"^transition is a NoneType; expected an array"):
+            function(good.emissions, None, good.duration)
+        with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
+            function(**terms_of(case("every_term")))
+        assert not mode.called
+
+
+def test_a_function_over_potentials_keeps_its_name_and_documentation():
+    def summed(potentials):
+        """Sums."""
+        return potentials.emissions.sum()
+
+    called = over_terms(summed)
+    good = case("every_term").map(torch.as_tensor)
+    assert (called.__name__, called.__doc__, called.__module__) == (
+        summed.__name__,
+        "Sums.",
+        summed.__module__,
+    )
+    assert called(**terms_of(good)) == good.emissions.sum()
+
+
+def test_a_backend_on_the_wrong_device_says_so_with_the_remedy():
+    on_meta = on_device(over_terms(lambda p: p.shape), "meta", "triton", "move the tensors")
+    good = case("every_term").map(torch.as_tensor)
+    expected = r"^backend='triton' serves meta tensors, and emissions are on cpu: move the tensors"
+    with pytest.raises(ValueError, match=expected):
+        on_meta(**terms_of(good))
+    assert on_meta(**terms_of(good.map(lambda x: x.to("meta")))) == good.shape
+    with pytest.raises(TypeError, match=r"^emissions is a list"):
+        on_meta([[0.0]], good.transition, good.duration)
+    with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
+        on_meta(**terms_of(case("every_term")))
+
+
+def test_a_missing_kernel_names_the_package_to_install():
+    code = (
+        "import torch; from semicrf_spec import operators\n"
+        "terms = torch.zeros(1, 2, 1), torch.zeros(1, 1), torch.zeros(2, 1)\n"
+        "for name in operators.SCHEMAS:\n"
+        "    try: getattr(operators, name)(*terms)\n"
+        "    except RuntimeError as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    remedy = "install and import semicrf-reference, which brings the CPU kernels"
+    expected = [f"semicrf::{name} has no kernel for cpu tensors: {remedy}" for name in SCHEMAS]
+    assert run.stdout.splitlines() == expected, run.stderr
