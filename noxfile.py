@@ -72,10 +72,7 @@ def build(session: nox.Session) -> None:
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     for package in PACKAGES:
-        session.run(
-            *("python", "-m", "build", "--no-isolation", "--outdir", str(dist)),
-            f"packages/semicrf-{package}",
-        )
+        session.run("pyproject-build", "--no-isolation", "--outdir", str(dist), f"packages/semicrf-{package}")
 
     elsewhere = Path(session.create_tmp()).resolve()
     session.run("virtualenv", "--clear", str(elsewhere / "empty"))
@@ -97,16 +94,16 @@ def build(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/, warnings being errors."""
-    environment(session, "mkdocs-material", "mkdocstrings-python")
+    environment(session, "mkdocs-material", "mkdocstrings-python", "ruff")
     session.run("mkdocs", "build", "--strict")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the asv suite once on the newest commit."""
+    """Run the asv suite once on the newest commit, or whatever asv command is given."""
     environment(session, "asv", "virtualenv")
     session.run("asv", "machine", "--yes")
-    session.run("asv", "run", "--quick", "--show-stderr", *session.posargs)
+    session.run("asv", *(session.posargs or ("run", "--quick", "--show-stderr")))
 
 
 def first_example(page: Path) -> str:

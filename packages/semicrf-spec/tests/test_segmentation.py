@@ -201,5 +201,5 @@ def test_labels_of_another_shape_or_dtype_are_named_with_both(labels):
 def test_tensors_that_do_not_go_together_are_named_with_shape_and_dtype(changed, named):
     zeros = {"labels": torch.zeros(2, 3), "durations": torch.zeros(2, 3), "lengths": torch.zeros(2)}
     given_tensors = {name: x.long() for name, x in zeros.items()} | changed
-    with pytest.raises(ValueError, match=rf"{named}.*; expected integers: labels \(B, T\)|{named}"):
+    with pytest.raises(ValueError, match=rf"{named}.*; expected integers: labels \(B, T\)"):
         Segmentation(**given_tensors)

@@ -81,7 +81,7 @@ BAD = {
 
 @pytest.mark.parametrize(("segments", "message"), BAD.values(), ids=BAD)
 def test_what_does_not_tile_is_named_with_its_sequence_and_segment(segments, message):
-    with pytest.raises(ValueError, match=rf"^sequence 7[,:] .*{message}|^sequence 7[,:] {message}"):
+    with pytest.raises(ValueError, match=rf"^sequence 7[,:] {message}"):
         check_segments(segments, 3, num_classes=2, max_duration=3, sequence=7)
 
 

@@ -137,7 +137,7 @@ class Potentials(Generic[A]):
         if index is not None:
             place = ", ".join(map(str, index))
             raise ValueError(
-                f"{name}[{place}] is {float(term[index])}; expected a finite score or -inf, "
+                f"{name}[{place}] is {term[index].item()}; expected a finite score or -inf, "
                 "which forbids. Look for a division by zero or an overflow upstream"
             )
 
