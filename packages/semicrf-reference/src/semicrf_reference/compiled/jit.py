@@ -20,7 +20,7 @@ STAMP = tuple(
     (file.name, file.stat().st_mtime, file.stat().st_size)
     for file in sorted(Path(__file__).parent.glob("*.py"))
 )
-"""What kernels on disk were compiled from. Numba looks at the file of a kernel; it calls functions of others."""
+"""What kernels on disk were compiled from. Numba looks only at the file that a kernel itself is in."""
 
 
 def jit(function: Function) -> Any:
