@@ -126,8 +126,10 @@ def test_labels_may_differ_by_fifty_nats_at_a_thousand_positions_on_end():
 
 @pytest.mark.parametrize("size", [1e2, 1e3, 1e4])
 def test_scores_may_be_as_sharp_as_they_like(size):
-    potentials = random_potentials(2, 120, 6, 3, seed=75, scale=size, lengths=[120, 77])
-    assert_backends_agree(tensors(potentials))
+    terms = tensors(random_potentials(2, 120, 6, 3, seed=75, scale=size, lengths=[120, 77]))
+    assert_backends_agree(terms)
+    within = torch.arange(120) < terms["lengths"][:, None]
+    assert_close(compiled.posteriors(**terms).position.sum(-1), within.double(), PROBABILITY_SUM, "position")
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])

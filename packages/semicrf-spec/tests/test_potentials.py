@@ -310,3 +310,12 @@ def test_as_float64_copies_nothing_that_is_float64(library):
 def test_potentials_do_not_change():
     with pytest.raises(AttributeError):
         build().emissions = np.zeros((2, 3, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_bad_value_in_a_term_that_wants_gradients_is_named_without_a_warning(dtype):
+    emissions = torch.zeros(1, 2, 2, dtype=dtype)
+    emissions[0, 1, 0] = torch.nan
+    potentials = Potentials(emissions.requires_grad_(), torch.zeros(2, 2), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"^emissions\[0, 1, 0\] is nan"):
+        potentials.check_values()

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 Backend = Literal["enumeration", "edges", "eager", "compiled", "triton"]
 FLOAT64 = 8
 FLOAT32 = 4
-INT32 = 4
 
 
 class Size(NamedTuple):

@@ -34,6 +34,8 @@ def score(
     Source: `semicrf_spec.score`, whose formula this is.
     """
     potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+    if not torch.compiler.is_compiling():
+        potentials.check_values()
     return score_of(segmentation, potentials)
 
 
@@ -66,15 +68,14 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
     )
     place = torch.arange(time, device=labels.device)
     starts = durations > 0
-    stops = starts.roll(-1, 1)
-    stops[:, -1] = False
-    stops = (stops | (place == lengths[:, None] - 1)) & (place < lengths[:, None])
+    within = place < lengths[:, None]
+    stops = (starts.roll(-1, 1) | (place == lengths[:, None] - 1)) & within
 
     def at_label(term: Tensor, where: Tensor) -> Tensor:
         picked = term.gather(2, labels[:, :, None]).squeeze(2)
         return torch.where(where, picked, 0.0).sum(1, dtype=torch.float64)
 
-    total = at_label(potentials.emissions, place < lengths[:, None])
+    total = at_label(potentials.emissions, within)
     if potentials.begin is not None:
         total = total + at_label(potentials.begin, starts)
     if potentials.finish is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semicrf_spec.potentials import check_lengths
 from semicrf_spec.segments import Segment, check_segments, tiling
 
 NO_LABEL = -1
@@ -95,7 +96,7 @@ class Segmentation:
         Args:
             labels: `(B, T)` integers; what stands past the lengths does not matter.
             lengths: `(B,)`; T if missing.
-        Raises: ValueError for labels that are no integers of shape `(B, T)`.
+        Raises: ValueError for labels that are no integers of shape `(B, T)`, and for lengths over T.
         """
         if labels.ndim != 2 or labels.is_floating_point():
             raise ValueError(
@@ -106,6 +107,8 @@ class Segmentation:
         batch, time = labels.shape
         if lengths is None:
             lengths = labels.new_full((batch,), time, dtype=torch.int64)
+        elif not torch.compiler.is_compiling():
+            check_lengths(lengths, time)
         place = torch.arange(time, device=labels.device)
         within = place < lengths[:, None]
         begins = torch.ones_like(within)
