@@ -102,6 +102,8 @@ def test_bad_gold_segments_are_named(segments, message):
         (torch.full((2, T), 7), r"sequence 0.*7.*expected 0 <= label < 3"),
         (torch.zeros(2, T - 1, dtype=torch.int64), r"labels have shape \(2, 5\).*\(B, T\) = \(2, 6\)"),
         (torch.zeros(2, T), "labels have .* dtype torch.float32; expected integers"),
+        (torch.zeros(2, T, dtype=torch.bool), "labels have .* dtype torch.bool; expected integers"),
+        (torch.zeros(2, T, dtype=torch.complex64), "labels have .* dtype torch.complex64; expected integers"),
     ],
 )
 def test_bad_labels_are_named(labels, message, supervision):
@@ -119,11 +121,18 @@ def test_unknown_labels_need_supervision_labels():
     ("arguments", "message"),
     [
         ({"num_classes": 0}, "num_classes is 0"),
-        ({"max_duration": 0}, "max_duration is 0; expected a duration of at least 1"),
-        ({"max_duration": [2, 3]}, r"max_duration is \[2, 3\]; .* list of num_classes = 3"),
+        ({"num_classes": 2.0}, "num_classes is 2.0; expected a whole number"),
+        ({"hidden_dim": 0}, "hidden_dim is 0; expected a whole number of at least 1"),
+        ({"max_duration": 0}, "max_duration is 0; expected a whole number of at least 1"),
+        ({"max_duration": 2.5}, "max_duration is 2.5; expected a whole number of at least 1"),
+        ({"max_duration": True}, "max_duration is True; expected a whole number"),
+        ({"max_duration": [2, 2.7, 3]}, r"max_duration\[1\] is 2.7; expected a whole number"),
+        ({"max_duration": [2, 3]}, "max_duration has 2 entries; expected one number, or num_classes = 3"),
         ({"min_duration": 5}, "class 0 has min_duration 5 above max_duration 4"),
         ({"forbidden_transitions": [(0, 3)]}, r"forbidden_transitions holds \(0, 3\)"),
-        ({"forbidden_transitions": torch.zeros(C, C)}, "forbidden_transitions has dtype torch.float32"),
+        ({"forbidden_transitions": torch.zeros(C, C)}, "forbidden_transitions has dtype float32"),
+        ({"forbidden_transitions": [3]}, r"forbidden_transitions has dtype int64 and shape \(1,\)"),
+        ({"forbidden_transitions": [(0.5, 1)]}, "forbidden_transitions has dtype float64"),
         ({"backend": "gpu"}, "backend is 'gpu'; expected one of 'eager', 'compiled', 'triton'"),
     ],
 )

@@ -2,6 +2,7 @@ import copy
 import io
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -202,3 +203,32 @@ def test_use_triton_is_another_name_for_the_backend():
     assert SemiMarkovCRFHead(2, 2).backend is None
     with pytest.raises(ValueError, match="contradict"):
         SemiMarkovCRFHead(2, 2, use_triton=True, backend="eager")
+
+
+def test_what_stands_past_the_lengths_reaches_neither_loss_nor_gradients(head, hidden):
+    def gradients(given):
+        head.zero_grad()
+        head.compute_loss(given, LENGTHS, LABELS).backward()
+        return [p.grad.clone() for p in head.parameters()]
+
+    poisoned = hidden.clone()
+    poisoned[1, 6:] = torch.nan
+    for clean, found in zip(gradients(hidden), gradients(poisoned), strict=True):
+        assert torch.equal(clean, found)
+
+
+def test_durations_may_be_numpy_integers_and_pairs_a_numpy_array():
+    head = SemiMarkovCRFHead(
+        2, np.array([3, 4]), min_duration=np.int64(2), forbidden_transitions=np.eye(2) > 0
+    )
+    assert head.max_duration == 4
+    assert "forbidden_transitions=2, backend=None, durations=((2, 3), (2, 4))" in repr(head)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_lengths_of_any_integer_dtype_serve_long_sequences(dtype):
+    head = SemiMarkovCRFHead(2, 3)
+    emissions = torch.randn(1, 300, 2)
+    expected = head.distribution(emissions[:, :200]).log_partition
+    found = head.distribution(emissions, torch.tensor([200], dtype=dtype)).log_partition
+    assert torch.equal(found, expected)

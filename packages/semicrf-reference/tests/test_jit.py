@@ -93,3 +93,12 @@ def test_compiling_others_functions_is_not_announced(caplog):
 
     numba.njit("int64(int64)")(lambda x: x + 1)
     assert NOTICE not in caplog.text
+
+
+def test_functions_that_belong_to_no_module_compile_as_ever():
+    import numba
+
+    namespace = {}
+    exec("def plus_one(x):\n    return x + 1", namespace)
+    namespace["plus_one"].__module__ = None
+    assert numba.njit(namespace["plus_one"])(1) == 2

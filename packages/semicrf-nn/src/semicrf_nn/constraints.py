@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-ForbiddenTransitions = Tensor | Iterable[tuple[int, int]]
+ForbiddenTransitions = Tensor | Iterable[Sequence[int]]
 
 
 def transition_mask(forbidden: ForbiddenTransitions | None, num_classes: int) -> Tensor:
@@ -18,24 +21,42 @@ def transition_mask(forbidden: ForbiddenTransitions | None, num_classes: int) ->
         num_classes: C.
     Raises: ValueError for a mask of another shape or a pair out of range.
     """
-    mask = torch.zeros(num_classes, num_classes, dtype=torch.bool)
+    shape = (num_classes, num_classes)
     if isinstance(forbidden, Tensor):
-        if forbidden.dtype != torch.bool or forbidden.shape != mask.shape:
-            raise ValueError(
-                f"forbidden_transitions has dtype {forbidden.dtype} and shape {tuple(forbidden.shape)}; "
-                f"expected torch.bool and {tuple(mask.shape)}, true where forbidden, "
-                "or a list of (from, to) pairs"
-            )
-        mask = forbidden.clone()
+        given = forbidden.cpu().numpy()
     else:
-        for pair in forbidden or ():
-            if len(pair) != 2 or not all(0 <= label < num_classes for label in pair):
-                raise ValueError(
-                    f"forbidden_transitions holds {pair!r}; "
-                    f"expected (from, to) with 0 <= label < {num_classes}"
-                )
-            mask[pair[0], pair[1]] = True
+        given = np.asarray(list(() if forbidden is None else forbidden))
+    if given.dtype == bool and given.shape == shape:
+        return _minus_infinity(torch.from_numpy(given.copy()))
+    pairs = given.reshape(0, 2).astype(int) if given.size == 0 else given
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise ValueError(
+            f"forbidden_transitions has dtype {given.dtype} and shape {given.shape}; expected booleans of "
+            f"shape {shape}, true where forbidden, or a list of (from, to) pairs of labels"
+        )
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for source, target in pairs.tolist():
+        if not (0 <= source < num_classes and 0 <= target < num_classes):
+            raise ValueError(
+                f"forbidden_transitions holds {(source, target)}; "
+                f"expected (from, to) with 0 <= label < {num_classes}"
+            )
+        mask[source, target] = True
     return _minus_infinity(mask)
+
+
+def positive(name: str, value: int) -> int:
+    """A whole number of at least 1.
+
+    Raises: ValueError naming the argument.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+    return number
 
 
 def per_class(name: str, value: int | Sequence[int], num_classes: int) -> list[int]:
@@ -43,11 +64,12 @@ def per_class(name: str, value: int | Sequence[int], num_classes: int) -> list[i
 
     Raises: ValueError naming the argument.
     """
-    values = [value] * num_classes if isinstance(value, int) else [int(v) for v in value]
-    if len(values) != num_classes or min(values) < 1:
+    if not hasattr(value, "__len__"):
+        return [positive(name, value)] * num_classes
+    values = [positive(f"{name}[{c}]", each) for c, each in enumerate(cast("Sequence[int]", value))]
+    if len(values) != num_classes:
         raise ValueError(
-            f"{name} is {value!r}; expected a duration of at least 1, "
-            f"or a list of num_classes = {num_classes} of them"
+            f"{name} has {len(values)} entries; expected one number, or num_classes = {num_classes} of them"
         )
     return values
 

@@ -64,7 +64,7 @@ class SemiCRF(Distribution):
         self.potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
-        validate = __debug__ if validate_args is None else validate_args
+        validate = self._validate_args if validate_args is None else validate_args
         if validate and not torch.compiler.is_compiling():
             self.potentials.check_values()
         super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from semicrf_nn.backends import BackendName, check_backend
-from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, transition_mask
+from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, positive, transition_mask
 from semicrf_nn.distribution import Segments, SemiCRF
-from semicrf_nn.gold import check_possible
+from semicrf_nn.impossible import check_possible
 from semicrf_reference import eager
 from semicrf_spec import Segment
-from semicrf_spec.operators import Segmentation
+from semicrf_spec.operators import Segmentation, check_label_grid
 
 Lengths = Tensor | Sequence[int] | None
 Reduction = Literal["mean", "sum", "none"]
@@ -63,14 +63,13 @@ class SemiMarkovCRFHead(nn.Module):
         use_triton: bool | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; expected at least 1")
-        self.num_classes = num_classes
-        self.hidden_dim = hidden_dim
+        self.num_classes = num_classes = positive("num_classes", num_classes)
+        self.hidden_dim = None if hidden_dim is None else positive("hidden_dim", hidden_dim)
         self.backend = check_backend(backend, use_triton)
         longest = per_class("max_duration", max_duration, num_classes)
         shortest = per_class("min_duration", min_duration, num_classes)
         self.max_duration = max(longest)
+        self.durations = tuple(zip(shortest, longest, strict=True))
         self.projection = nn.Identity() if hidden_dim is None else nn.Linear(hidden_dim, num_classes)
         self.transition = nn.Parameter(torch.zeros(num_classes, num_classes))
         self.duration = nn.Parameter(torch.zeros(self.max_duration, num_classes))
@@ -83,11 +82,13 @@ class SemiMarkovCRFHead(nn.Module):
         self.register_buffer("duration_mask", duration_mask(shortest, longest), persistent=False)
 
     def extra_repr(self) -> str:
-        """The sizes and what is forbidden."""
+        """The sizes, how many transitions are forbidden, and the durations of each label if bounded."""
         forbidden = int(torch.isneginf(cast(Tensor, self.transition_mask)).sum())
+        bounded = any(durations != (1, self.max_duration) for durations in self.durations)
         return (
             f"num_classes={self.num_classes}, max_duration={self.max_duration}, "
             f"hidden_dim={self.hidden_dim}, forbidden_transitions={forbidden}, backend={self.backend!r}"
+            + (f", durations={self.durations}" if bounded else "")
         )
 
     def forward(self, hidden: Tensor, lengths: Lengths = None) -> SemiCRF:
@@ -105,15 +106,21 @@ class SemiMarkovCRFHead(nn.Module):
         width, name = (
             (self.num_classes, "num_classes") if self.hidden_dim is None else (self.hidden_dim, "hidden_dim")
         )
+        if not isinstance(hidden, Tensor):
+            raise TypeError(
+                f"hidden is a {type(hidden).__name__}; expected a tensor (B, T, {name} = {width})"
+            )
         if hidden.ndim != 3 or hidden.shape[-1] != width:
             raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected (B, T, {name} = {width})")
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths, device=hidden.device)
         return SemiCRF(
-            self.projection(hidden),
+            self.projection(_masked(hidden, lengths)),
             self.transition + cast(Tensor, self.transition_mask),
             self.duration + cast(Tensor, self.duration_mask),
             start=self.start,
             end=self.end,
-            lengths=None if lengths is None else torch.as_tensor(lengths, device=hidden.device),
+            lengths=lengths,
             backend=self.backend,
         )
 
@@ -176,6 +183,14 @@ class SemiMarkovCRFHead(nn.Module):
         return eager.entropy(**dict(self.distribution(hidden, lengths).potentials.items()))
 
 
+def _masked(hidden: Tensor, lengths: Tensor | None) -> Tensor:
+    """0 past the lengths: a NaN there would reach the gradient of the projection."""
+    if lengths is None or lengths.shape != hidden.shape[:1]:  # the distribution says what is wrong
+        return hidden
+    past = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
+    return hidden.masked_fill(past[:, :, None], 0.0)
+
+
 def _gold(
     distribution: SemiCRF, given: Tensor | Segments, supervision: Supervision
 ) -> Segmentation | Tensor | Segments:
@@ -186,12 +201,7 @@ def _gold(
         if supervision == "labels":
             raise ValueError("supervision='labels' needs a (B, T) tensor of labels; segments were given")
         return given
-    positions = distribution.potentials.shape[:2]
-    if given.shape != positions or given.is_floating_point():
-        raise ValueError(
-            f"labels have shape {tuple(given.shape)} and dtype {given.dtype}; expected integers of shape "
-            f"(B, T) = {positions}"
-        )
+    check_label_grid(given, distribution.potentials.shape[:2])
     if supervision == "labels":
         return given
     return Segmentation.from_labels(given, distribution.lengths)

@@ -13,9 +13,6 @@ from semicrf_spec.potentials import Potentials
 A = TypeVar("A")
 Out = TypeVar("Out")
 
-POSITIONAL = ("emissions", "transition", "begin", "finish")
-"""The dense terms whose second axis is the position."""
-
 
 @dataclass(frozen=True, eq=False)
 class DensePotentials(Potentials[A]):
@@ -59,17 +56,3 @@ class DensePotentials(Potentials[A]):
     def map(self, function: Callable[[A], Out]) -> DensePotentials[Out]:
         """The potentials with `function` applied to every term, lengths included."""
         return DensePotentials(**{name: function(term) for name, term in self.items()})
-
-    def masked(self) -> DensePotentials[A]:
-        """The same potentials with 0 past the lengths, where anything may have stood."""
-        lengths: Any = self.lengths
-        xp = array_namespace(lengths)
-        within = xp.arange(self.shape[1], device=device(lengths))[None, :] < lengths[:, None]
-
-        def kept(term: Any) -> Any:
-            past_time = (1,) * (term.ndim - 2)
-            mask = xp.reshape(within, (*within.shape, *past_time))
-            return xp.where(mask, term, xp.zeros_like(term))
-
-        changed = {name: kept(getattr(self, name)) for name in POSITIONAL}
-        return DensePotentials(**{**dict(self.items()), **changed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from array_api_compat import array_namespace, device
 
@@ -24,6 +24,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "lengths": ("B",),
 }
 """The legal shapes of every argument, in the letters of the documentation."""
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,29 @@ class Potentials(Generic[A]):
 
         return self.map(widened)
 
+    def masked(self) -> Self:
+        """The same potentials with 0 past the lengths, where anything may have stood."""
+        if self.lengths is None:
+            return self
+
+        def kept(name: str, term: A) -> A:
+            within = self._within(name, term)
+            if within is None:
+                return term
+            xp = array_namespace(term)
+            return cast(A, xp.where(within, term, xp.zeros_like(term)))
+
+        return type(self)(**{name: kept(name, term) for name, term in self.items()})
+
+    def _within(self, name: str, term: Array) -> Array | None:
+        """True where a position counts, for terms that have a position axis and may be ragged."""
+        if self.lengths is None or term.ndim < 3 or not SHAPES[name][-1].startswith("B T"):
+            return None
+        xp = array_namespace(term)
+        lengths = xp.astype(self.lengths, xp.int64)
+        within = xp.arange(term.shape[1], device=device(term))[None, :] < lengths[:, None]
+        return xp.reshape(within, (*within.shape, *(1,) * (term.ndim - 2)))
+
     def check_values(self) -> None:
         """Raise unless `0 <= lengths <= T` and every score that counts is finite or `-inf`.
 
@@ -127,10 +153,9 @@ class Potentials(Generic[A]):
         if math.prod(term.shape) == 0 or bool(xp.max(term) < math.inf):  # false for NaN
             return
         bad = ~(term < math.inf)
-        lengths: Array = self.lengths
-        if lengths is not None and SHAPES[name][-1].startswith("B T") and term.ndim >= 3:
-            within = xp.arange(term.shape[1], device=device(term))[None, :] < lengths[:, None]
-            bad = bad & xp.reshape(within, (*within.shape, *(1,) * (term.ndim - 2)))
+        within = self._within(name, term)
+        if within is not None:
+            bad = bad & within
         if name == "transition" and term.ndim == 4:
             bad[:, 0] = False  # no transition enters the first segment
         index = _first(bad)
@@ -147,7 +172,9 @@ def check_lengths(lengths: Array, time: int) -> None:
 
     Raises: ValueError naming the first length that is not.
     """
-    index = _first((lengths < 0) | (lengths > time))
+    xp = array_namespace(lengths)
+    wide = xp.astype(lengths, xp.int64)  # a T of 300 is 44 in uint8
+    index = _first((wide < 0) | (wide > time))
     if index is not None:
         raise ValueError(
             f"lengths[{index[0]}] is {int(lengths[index])}; expected 0 <= length <= T = {time}, "
@@ -182,11 +209,11 @@ def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
 
 
 def _check_dtype(name: str, term: Any) -> None:
-    expected = "an integer" if name == "lengths" else "a floating"
+    legal = INTEGERS if name == "lengths" else FLOATS
     # the name is what all libraries agree on and a tracer can read: float32, torch.float32
-    kind = str(term.dtype).rpartition(".")[2]
-    if not kind.startswith(("int", "uint") if name == "lengths" else ("float", "bfloat")):
-        raise TypeError(f"{name} has dtype {term.dtype}; expected {expected} dtype")
+    if str(term.dtype).rpartition(".")[2] not in legal:
+        kind = "an integer" if name == "lengths" else "a floating"
+        raise TypeError(f"{name} has dtype {term.dtype}; expected {kind} dtype: {', '.join(legal)}")
 
 
 def _check_device(name: str, term: Any, emissions: Any) -> None:

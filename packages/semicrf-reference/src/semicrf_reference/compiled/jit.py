@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any, cast
 
 import numba
@@ -15,6 +16,8 @@ from numba.core import event
 logger = logging.getLogger("semicrf_reference")
 Function = Callable[..., Any]
 
+
+_one_at_a_time = RLock()
 
 STAMP = tuple(
     (file.name, file.stat().st_mtime, file.stat().st_size)
@@ -32,7 +35,8 @@ def jit(function: Function) -> Any:
         dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no writable folder
         return numba.njit(nogil=True)(function)
-    dispatcher._cache._cache_file._source_stamp = STAMP
+    with suppress(AttributeError):  # where Numba keeps it is Numba's affair
+        dispatcher._cache._cache_file._source_stamp = STAMP
     return dispatcher
 
 
@@ -46,16 +50,20 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        @cache
+        ready: dict[str, Function] = {}
+
         def compiled(real: str) -> Function:
-            dispatcher = jit(function)
-            dispatcher.compile(signature.replace("real", real))
-            dispatcher.disable_compile()
-            return cast(Function, dispatcher)
+            with _one_at_a_time:
+                if real not in ready:
+                    dispatcher = jit(function)
+                    dispatcher.compile(signature.replace("real", real))
+                    dispatcher.disable_compile()
+                    ready[real] = dispatcher
+            return ready[real]
 
         def call(*args: Any) -> None:
             real = next(arg.dtype.name for arg in args if isinstance(arg, np.ndarray))
-            compiled(real)(*args)
+            (ready.get(real) or compiled(real))(*args)
 
         return call
 
@@ -69,7 +77,8 @@ class _Announcer(event.Listener):
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
-        if not self.said and function.__module__.startswith(__name__.rpartition(".")[0]):
+        ours = (function.__module__ or "").startswith(__name__.rpartition(".")[0])
+        if ours and not self.said:
             self.said = True
             logger.warning(
                 "semicrf: compiling the CPU kernels; this takes some seconds, once per installation"

@@ -45,7 +45,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     """`semicrf::viterbi`: scores, labels and durations."""
     problem = Problem.of(terms)
     batch, time = problem.size.batch, problem.size.time
-    scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL)
+    scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
     run((viterbi_batch, (*problem.arrays, scores, labels, durations)), over=problem)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))

@@ -23,7 +23,7 @@ def segment_counts(
 ):
     """Add the posterior of every segment to where it begins, where it ends and how long it lasts.
 
-    weight(s, d, c) = exp( alpha_alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
+    weight(s, d, c) = exp( alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
                            + finish[s+d-1, c] + beta[s + d, c] - log_partition )
     """
     length, classes = emissions.shape
@@ -58,8 +58,8 @@ def transition_counts(transition, alpha, beta_star, scale, beta_scale, total, tr
 def cover(emissions, begins, ends, position):
     """The mass of the segments that cover a position: what has begun less what has ended.
 
-    Summed over labels it is 1 but for the rounding of the two scans, which is divided out. What is forbidden
-    at a position is exactly 0.
+    Summed over labels it is 1 but for the rounding of the two scans, which is divided out, there and in
+    what begins and ends at the position. What is forbidden at a position is exactly 0.
     """
     length, classes = begins.shape
     covering = np.zeros(classes)
@@ -71,9 +71,11 @@ def cover(emissions, begins, ends, position):
                 covering[c] = 0.0
             position[u, c] = max(covering[c], 0.0)  # rounding may leave -1e-17
             mass += position[u, c]
+            covering[c] -= ends[u, c]
         for c in range(classes):
             position[u, c] /= mass
-            covering[c] -= ends[u, c]
+            begins[u, c] /= mass
+            ends[u, c] /= mass
 
 
 @kernel(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semicrf_reference.eager.scan import prepared
 from semicrf_spec import LOG, Potentials, Semiring
+from semicrf_spec.potentials import check_lengths
 
 
 def edges(potentials: Potentials[Tensor]) -> Tensor:
@@ -49,11 +50,17 @@ def edge_partition(edges: Tensor, lengths: Tensor | None = None, semiring: Semir
         edges: `(B, T, K, C, C)` nats as in `edges`; at s = 0 row i = 0 counts and the others do not.
         lengths: `(B,)` integers in `[0, T]`; T if missing.
         semiring: what sum and product mean.
-    Returns: `(B,)` semiring elements; `one` for an empty sequence.
+    Returns: `(B,)` float64 semiring elements; `one` for an empty sequence.
+    Raises: ValueError for NaN, `+inf` and lengths out of range.
     Cost: O(B T K C^2) time.
     Source: Sarawagi & Cohen 2004.
     """
     batch, time, max_duration, classes, _ = edges.shape
+    if edges.numel() and not edges.amax() < math.inf:
+        raise ValueError("edges hold NaN or +inf; expected finite scores, or -inf, which forbids")
+    if lengths is not None:
+        check_lengths(lengths, time)
+    edges = edges.double()
     lifted = semiring.lift(edges)
     first = edges.new_full((batch, classes), semiring.zero)
     first[:, 0] = semiring.one

@@ -48,7 +48,7 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
 def prepared(potentials: Potentials[Tensor]) -> DensePotentials[Tensor]:
     """Checked, float64, dense, and 0 past the lengths."""
     potentials.check_values()
-    return DensePotentials.of(potentials.as_float64()).masked()
+    return DensePotentials.of(potentials.as_float64().masked())
 
 
 def lifted(terms: DensePotentials[Tensor], semiring: Semiring) -> DensePotentials[Tensor]:

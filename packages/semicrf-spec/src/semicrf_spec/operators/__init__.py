@@ -12,7 +12,7 @@ from semicrf_spec.operators.functions import (
     viterbi,
 )
 from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_of
-from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation
+from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_label_grid
 
 __all__ = [
     "NO_LABEL",
@@ -21,6 +21,7 @@ __all__ = [
     "Posteriors",
     "Segmentation",
     "agreeing",
+    "check_label_grid",
     "check_labels",
     "check_segmentation",
     "entropy",

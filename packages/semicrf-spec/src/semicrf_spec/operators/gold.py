@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semicrf_spec.operators.segmentation import Segmentation
+from semicrf_spec.operators.segmentation import Segmentation, check_label_grid
 from semicrf_spec.potentials import Potentials
 from semicrf_spec.segments import UNKNOWN
 
@@ -107,11 +107,7 @@ def agreeing(potentials: Potentials[Tensor], labels: Tensor) -> Tensor:
     Raises: ValueError naming the sequence and the position of a label out of range.
     """
     batch, time, classes = potentials.shape
-    if labels.shape != (batch, time) or labels.is_floating_point():
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected integers of shape "
-            f"(B, T) = {(batch, time)}"
-        )
+    check_label_grid(labels, (batch, time))
     known = torch.ops.semicrf.check_labels(labels, lengths_of(potentials), classes)
     label = torch.arange(classes, device=labels.device)
     contradicted = (known != UNKNOWN)[:, :, None] & (known[:, :, None] != label)

@@ -78,7 +78,7 @@ class Segmentation:
         time = max(ends, default=0) if num_positions is None else num_positions
         if max(ends, default=0) > time:
             raise ValueError(f"segments end at {max(ends)}; expected them within T = {time} positions")
-        labels = np.full((len(tiled), time), NO_LABEL)
+        labels = np.full((len(tiled), time), NO_LABEL, np.int64)
         durations = np.zeros_like(labels)
         for b, sequence in enumerate(tiled):
             starts, stops, names = np.array(sequence, dtype=np.int64).reshape(-1, 3).T
@@ -98,11 +98,7 @@ class Segmentation:
             lengths: `(B,)`; T if missing.
         Raises: ValueError for labels that are no integers of shape `(B, T)`, and for lengths over T.
         """
-        if labels.ndim != 2 or labels.is_floating_point():
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected integers of "
-                "shape (B, T)"
-            )
+        check_label_grid(labels)
         labels = labels.long()  # in uint8, -1 is 255
         batch, time = labels.shape
         if lengths is None:
@@ -157,3 +153,17 @@ def _integers(name: str, values: Tensor | Sequence[int]) -> list[int]:
         return [index(value) for value in values]
     except TypeError:
         raise TypeError(f"{name} are {values!r}; expected integers") from None
+
+
+def check_label_grid(labels: Tensor, positions: tuple[int, int] | None = None) -> None:
+    """Raise unless labels are integers of shape `(B, T)`, and of that one if it is given.
+
+    Raises: ValueError with what was expected and what was given.
+    """
+    integer = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if not integer or labels.ndim != 2 or positions not in (None, tuple(labels.shape)):
+        expected = "(B, T)" if positions is None else f"(B, T) = {positions}"
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected integers of shape "
+            f"{expected}"
+        )
