@@ -108,7 +108,8 @@ class SemiMarkovCRFHead(nn.Module):
         )
         if not isinstance(hidden, Tensor):
             raise TypeError(
-                f"hidden is a {type(hidden).__name__}; expected a tensor (B, T, {name} = {width})"
+                f"hidden is a {type(hidden).__name__}; expected a tensor (B, T, {name} = {width}). "
+                "Of the (output, state) that a recurrent layer returns, give the output"
             )
         if hidden.ndim != 3 or hidden.shape[-1] != width:
             raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected (B, T, {name} = {width})")
@@ -144,7 +145,8 @@ class SemiMarkovCRFHead(nn.Module):
             labels_or_segments: `(B, T)` integer labels; or a `Segmentation` or one list of
                 `(start, end, label)` per sequence. With `supervision="labels"`, `-100` is unknown.
             supervision: what the labels say.
-            reduction: `"mean"` over sequences, `"sum"`, or `"none"` for `(B,)`.
+            reduction: `"mean"` over sequences, `"sum"`, or `"none"` for `(B,)`, where impossible gold has
+                an infinite loss.
         Raises: ValueError naming the sequence and the segment that is at fault: longer than max_duration, a
             gap, an overlap, a label out of range, or ruled out by the head's constraints.
         Cost: that of `SemiCRF.log_prob`.
@@ -154,9 +156,11 @@ class SemiMarkovCRFHead(nn.Module):
         distribution = self.distribution(hidden, lengths)
         gold = _gold(distribution, labels_or_segments, supervision)
         losses = -distribution.log_prob(gold)
+        if reduction == "none":
+            return losses
         if not torch.compiler.is_compiling():
             check_possible(distribution, gold, losses)
-        return losses if reduction == "none" else getattr(losses, reduction)()
+        return losses.mean() if reduction == "mean" else losses.sum()
 
     def decode(self, hidden: Tensor, lengths: Lengths = None) -> Segmentation:
         """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`."""
@@ -197,6 +201,8 @@ def _gold(
     """What the likelihood is of: segments, or labels however they are cut."""
     if supervision not in ("segments", "labels"):
         raise ValueError(f"supervision is {supervision!r}; expected 'segments' or 'labels'")
+    if hasattr(given, "__array__"):
+        given = torch.as_tensor(given, device=distribution.potentials.emissions.device)
     if not isinstance(given, Tensor):
         if supervision == "labels":
             raise ValueError("supervision='labels' needs a (B, T) tensor of labels; segments were given")

@@ -205,7 +205,8 @@ def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
 def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
     legal = [tuple(sizes[letter] for letter in shape.split()) for shape in SHAPES[name]]
     if _shape(name, term) not in legal:
-        raise ValueError(_shape_message(name, term, sizes))
+        hint = ". Of a (B, T) mask give mask.sum(1)" if name == "lengths" else ""
+        raise ValueError(_shape_message(name, term, sizes) + hint)
 
 
 def _check_dtype(name: str, term: Any) -> None:

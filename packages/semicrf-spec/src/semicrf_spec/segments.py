@@ -50,7 +50,7 @@ def check_segments(
         where = f"sequence {sequence}, segment {number} {tuple(segment)}"
         if segment.start != at:
             fault = "leaves a gap" if segment.start > at else "overlaps the one before it"
-            raise ValueError(f"{where} {fault}: expected it to start at {at}")
+            raise ValueError(f"{where} {fault}: expected it to start at {at}, since ends are exclusive")
         if segment.end <= segment.start:
             raise ValueError(f"{where} is empty: expected end > start")
         if num_classes is not None and not 0 <= segment.label < num_classes:

@@ -81,7 +81,7 @@ class _Announcer(event.Listener):
         if ours and not self.said:
             self.said = True
             logger.warning(
-                "semicrf: compiling the CPU kernels; this takes some seconds, once per installation"
+                "semicrf: compiling the CPU kernels; this takes some seconds, once per dtype and installation"
             )
 
     def on_end(self, event: Any) -> None:
