@@ -21,6 +21,7 @@ WORKSPACE = [
     for package, extras in zip(PACKAGES, ("[torch,testing]", "", "", ""), strict=True)
     for argument in ("--editable", f"packages/semicrf-{package}{extras}")
 ]
+DEMO = ("music21", "matplotlib", "rich")
 
 
 def environment(session: nox.Session, *requirements: str) -> None:
@@ -31,14 +32,14 @@ def environment(session: nox.Session, *requirements: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Train, evaluate and draw chord segmentation of Bach chorales."""
-    environment(session, *WORKSPACE, "music21", "matplotlib", "rich")
+    environment(session, *WORKSPACE, *DEMO)
     session.run("python", "-m", "benchmarks.chorales", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every package's tests and the integration tests."""
-    environment(session, *WORKSPACE, "pytest")
+    environment(session, *WORKSPACE, *DEMO, "pytest")
     session.run("pytest", *session.posargs)
 
 

@@ -1,0 +1,1 @@
+"""Measurements of semicrf: speed, peers, and tasks on real data."""
