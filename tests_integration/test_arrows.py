@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "semicrf_reference": {"numpy", "semicrf_spec", "torch"},
     "semicrf_reference/compiled": {"numba", "numpy", "semicrf_spec", "torch"},
     "semicrf_triton": {"semicrf_spec", "torch", "triton"},
-    "semicrf_nn": {"semicrf_reference", "semicrf_spec", "semicrf_triton", "torch"},
+    "semicrf_nn": {"numpy", "semicrf_reference", "semicrf_spec", "semicrf_triton", "torch"},
 }
 """What a folder or file may import besides the standard library and its own package.
 

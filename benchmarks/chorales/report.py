@@ -70,8 +70,8 @@ def losses(splits: Sequence[Split]) -> list[str]:
 
 def comparison_table(splits: Sequence[Split]) -> Table:
     """Every method: mean and standard deviation over splits, and the range."""
-    table = Table(title=f"held-out chorales, {len(splits)} splits: mean ± std (range), in %")
-    table.add_column("")
+    table = Table(title=f"{len(splits)} splits, held-out chorales, in %: mean ± std, range")
+    table.add_column()
     for heading in HEADINGS.values():
         table.add_column(heading, justify="right")
     for method in METHODS:
@@ -82,18 +82,17 @@ def comparison_table(splits: Sequence[Split]) -> Table:
 
 def margin_table(splits: Sequence[Split]) -> Table:
     """The semi-CRF less each baseline, on the same chorales."""
-    table = Table(title="semi-CRF less baseline, split by split, in points")
-    table.add_column("")
+    table = Table(title="semi-CRF less baseline, split by split, in points: mean ± std, range")
+    table.add_column()
     for metric in ("accuracy", "f1"):
         table.add_column(HEADINGS[metric], justify="right")
         table.add_column("splits won", justify="right")
     for method in METHODS[1:]:
         cells = []
         for metric in ("accuracy", "f1"):
-            pairs = zip(values(splits, SEMI_CRF, metric), values(splits, method, metric), strict=True)
-            margins = [own - theirs for own, theirs in pairs]
-            won = sum(margin > 0 for margin in margins)
-            cells += [_spread(margins, signed=True), f"{won} of {len(margins)}"]
+            own, theirs = values(splits, SEMI_CRF, metric), values(splits, method, metric)
+            margins = [a - b for a, b in zip(own, theirs, strict=True)]
+            cells += [_spread(margins, "+"), f"{sum(m > 0 for m in margins)} of {len(margins)}"]
         table.add_row(method, *cells)
     return table
 
@@ -102,7 +101,7 @@ def segment_table(
     chorale: Chorale, decoded: Sequence[Segment], boundaries: Sequence[float], rows: int = 12
 ) -> Table:
     """The first decoded segments of one chorale beside the analysis."""
-    table = Table(title=f"{chorale.title} (BWV {chorale.bwv}): the first {rows} decoded segments")
+    table = Table(title=f"{chorale.title}, the first {rows} segments")
     for heading in ("from beat", "beats", "decoded", "analysis", "P(boundary)"):
         table.add_column(heading, justify="right")
     true = chorale.segments
@@ -195,10 +194,9 @@ def _summary(numbers: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _spread(numbers: Sequence[float], signed: bool = False) -> str:
-    sign = "+" if signed else ""
+def _spread(numbers: Sequence[float], sign: str = "") -> str:
     mean, low, high = (f"{100 * x:{sign}.1f}" for x in (fmean(numbers), min(numbers), max(numbers)))
-    return f"{mean} ± {100 * pstdev(numbers):.1f} ({low} to {high})"
+    return f"{mean} ± {100 * pstdev(numbers):.1f}\n{low} to {high}"
 
 
 def _percent(number: float) -> str:

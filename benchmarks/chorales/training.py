@@ -17,7 +17,7 @@ from .metrics import Counts
 from .model import ChordModel
 
 SEMI_CRF = "semi-CRF"
-LINEAR_CHAIN = "same encoder, K = 1"
+LINEAR_CHAIN = "K = 1, same encoder"
 TEMPLATE = "triad template"
 PLAIN_TEMPLATE = "plain triad template"
 METHODS = (SEMI_CRF, LINEAR_CHAIN, TEMPLATE, PLAIN_TEMPLATE)
@@ -33,6 +33,7 @@ class Settings:
     learning_rate: float = 1e-2
     weight_decay: float = 1e-2
     dropout: float = 0.3
+    deafness: float = 0.1
     width: int = 24
     kernel: int = 9
 
@@ -60,7 +61,7 @@ def train(
     """A model trained from a seed; `progress` hears of every epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChordModel(max_duration, settings.width, settings.kernel, settings.dropout)
+        model = ChordModel(max_duration, settings.width, settings.kernel, settings.dropout, settings.deafness)
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
