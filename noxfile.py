@@ -47,7 +47,7 @@ def tests(session: nox.Session) -> None:
 def parity(session: nox.Session) -> None:
     """Check the chain of trust: enumeration, eager, compiled, triton, nn."""
     environment(session, *WORKSPACE, "pytest")
-    session.run("pytest", "-m", "parity", *session.posargs)
+    session.run("pytest", "-m", "parity", "packages", "tests_integration", *session.posargs)
 
 
 @nox.session
