@@ -143,6 +143,20 @@ def test_ten_thousand_nats_at_every_position_shift_the_log_partition_and_nothing
     assert_close(found.position, wanted.position, FLOAT64_POSTERIOR * 10, "position")
 
 
+@pytest.mark.parametrize("mask", [-1e4, -1e9, -1e30, torch.finfo(torch.float32).min])
+def test_a_large_negative_score_may_stand_for_forbidden(backend, mask):
+    potentials = random_potentials(1, 100, 6, 3, seed=82)
+    masked = np.random.default_rng(83).random((1, 100, 3)) < 0.3
+    masked[..., 0] = False
+    finite = tensors(with_terms(potentials, emissions=np.where(masked, mask, potentials.emissions)))
+    forbidden = tensors(with_terms(potentials, emissions=np.where(masked, -np.inf, potentials.emissions)))
+    expected = backend.log_partition(**forbidden)
+    assert_close(backend.log_partition(**finite), expected, FLOAT64_RELATIVE, "log_partition")
+    assert_close(backend.entropy(**finite), backend.entropy(**forbidden), FLOAT64_RELATIVE, "entropy")
+    for name, counts in backend.posteriors(**forbidden)._asdict().items():
+        assert_close(getattr(backend.posteriors(**finite), name), counts, FLOAT64_POSTERIOR, name)
+
+
 @pytest.mark.parametrize("allowed", [1, 7, 40])
 def test_every_duration_but_one_may_be_forbidden(allowed):
     potentials = random_potentials(2, 280, 40, 3, seed=77, lengths=[280, 279])

@@ -19,27 +19,38 @@ def log_ratio(before, after, total):
 
 @jit
 def segment_counts(
-    emissions, duration, begin, finish, alpha_star, beta, scale, beta_scale, total, begins, ends, durations
-):
-    """Add the posterior of every segment to where it begins, where it ends and how long it lasts.
+    emissions, duration, begin, finish, alpha_star, beta, scale, beta_scale, total,
+    position, begins, ends, durations,
+):  # fmt: skip
+    """Add the posterior of every segment to where it is, where it begins and ends and how long it lasts.
 
-    weight(s, d, c) = exp( alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
-                           + finish[s+d-1, c] + beta[s + d, c] - log_partition )
+        weight(s, d, c) = exp( alpha_star[s, c] + begin[s, c] + E(s, s + d, c) + duration[d-1, c]
+                               + finish[s+d-1, c] + beta[s + d, c] - log_partition )
+
+    A position gains what covers it, by sums alone: what is impossible there stays exactly 0.
     """
     length, classes = emissions.shape
-    lasting = np.empty(classes)
+    lasting, covering = np.empty(classes), np.empty(classes)
+    weights = np.empty(duration.shape)
     for s in range(length):
+        reach = min(duration.shape[0], length - s)
         for c in range(classes):
             lasting[c] = alpha_star[s, c] + begin[s, c]
-        for d in range(min(duration.shape[0], length - s)):
+        for d in range(reach):
             u = s + d
             ratio = log_ratio(scale[s], beta_scale[u + 1], total)
             for c in range(classes):
                 lasting[c] += emissions[u, c]
                 weight = math.exp(lasting[c] + duration[d, c] + finish[u, c] + beta[u, c] + ratio)
+                weights[d, c] = weight
                 begins[s, c] += weight
                 ends[u, c] += weight
                 durations[d, c] += weight
+        covering[:] = 0.0
+        for d in range(reach - 1, -1, -1):
+            for c in range(classes):
+                covering[c] += weights[d, c]
+                position[s + d, c] += covering[c]
 
 
 @jit
@@ -55,23 +66,13 @@ def transition_counts(transition, alpha, beta_star, scale, beta_scale, total, tr
 
 
 @jit
-def cover(emissions, begins, ends, position):
-    """The mass of the segments that cover a position: what has begun less what has ended.
-
-    Summed over labels it is 1 but for the rounding of the two scans, which is divided out, there and in
-    what begins and ends at the position. What is forbidden at a position is exactly 0.
-    """
-    length, classes = begins.shape
-    covering = np.zeros(classes)
+def normalise(position, begins, ends):
+    """Divide by the mass of what covers each position: 1, but for the rounding of the two scans."""
+    length, classes = position.shape
     for u in range(length):
         mass = 0.0
         for c in range(classes):
-            covering[c] += begins[u, c]
-            if emissions[u, c] == -math.inf:
-                covering[c] = 0.0
-            position[u, c] = max(covering[c], 0.0)  # rounding may leave -1e-17
             mass += position[u, c]
-            covering[c] -= ends[u, c]
         for c in range(classes):
             position[u, c] /= mass
             begins[u, c] /= mass
@@ -96,10 +97,11 @@ def statistics_batch(
         if n > 0 and total[b, 0] > -math.inf:
             segment_counts(
                 emissions[b, :n], duration[b], begin[b, :n], finish[b, :n], alpha_star[b, :n], beta[b, :n],
-                scale[b], beta_scale[b], total[b], begins[b, :n], ends[b, :n], durations[b],
+                scale[b], beta_scale[b], total[b],
+                position[b, :n], begins[b, :n], ends[b, :n], durations[b],
             )  # fmt: skip
             transition_counts(
                 transition[b, 1:n], alpha[b, :n], beta_star[b, :n], scale[b], beta_scale[b], total[b],
                 transitions[b, 1:n],
             )  # fmt: skip
-            cover(emissions[b, :n], begins[b, :n], ends[b, :n], position[b, :n])
+            normalise(position[b, :n], begins[b, :n], ends[b, :n])
