@@ -1,10 +1,14 @@
 """Compilation, seen from fresh processes: announced once, kept on disk, never in the way."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import semicrf_reference
 
 NOTICE = "compiling the CPU kernels"
 
@@ -26,17 +30,22 @@ for name in sys.argv[1:]:
 """
 
 
-def used(*functions, expect=0, **environment):
-    """What a fresh process prints that calls the functions, warnings being errors."""
+def used(*functions, **environment):
+    """What a fresh process prints that calls the functions."""
+    return printed(USE, *functions, **environment)
+
+
+def printed(code, *arguments, **environment):
+    """What a fresh process prints that runs the code, warnings being errors."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", USE, *functions],
+        [sys.executable, "-W", "error", "-c", code, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == expect, done.stderr
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -102,3 +111,23 @@ def test_functions_that_belong_to_no_module_compile_as_ever():
     exec("def plus_one(x):\n    return x + 1", namespace)
     namespace["plus_one"].__module__ = None
     assert numba.njit(namespace["plus_one"])(1) == 2
+
+
+RATIO = """
+import numpy as np
+from semicrf_reference.compiled.statistics import log_ratio
+print(log_ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0]), np.array([0.0, 0.0])))
+"""
+
+
+@pytest.mark.slow
+def test_a_change_in_one_file_reaches_what_calls_it_from_another(tmp_path):
+    package = Path(semicrf_reference.__file__).parent
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    fresh = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert printed(RATIO, **fresh) == ["3.0"]
+    scan = tmp_path / package.name / "compiled" / "scan.py"
+    changed = scan.read_text().replace("return total, ", "return total + 1000.0, ")
+    assert changed != scan.read_text()
+    scan.write_text(changed)
+    assert printed(RATIO, **fresh) == ["1003.0"]
