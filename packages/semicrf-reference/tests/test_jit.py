@@ -113,10 +113,11 @@ def test_functions_that_belong_to_no_module_compile_as_ever():
     assert numba.njit(namespace["plus_one"])(1) == 2
 
 
-RATIO = """
-import numpy as np
-from semicrf_reference.compiled.statistics import log_ratio
-print(log_ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0]), np.array([0.0, 0.0])))
+SHIFTED = """
+import torch
+from semicrf_reference import compiled
+zeros = [torch.zeros(shape, dtype=torch.float64) for shape in ((1, 1, 1), (1, 1), (1, 1))]
+print(compiled.log_partition(*zeros).item())
 """
 
 
@@ -125,9 +126,9 @@ def test_a_change_in_one_file_reaches_what_calls_it_from_another(tmp_path):
     package = Path(semicrf_reference.__file__).parent
     shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     fresh = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    assert printed(RATIO, **fresh) == ["3.0"]
-    scan = tmp_path / package.name / "compiled" / "scan.py"
-    changed = scan.read_text().replace("return total, ", "return total + 1000.0, ")
-    assert changed != scan.read_text()
-    scan.write_text(changed)
-    assert printed(RATIO, **fresh) == ["1003.0"]
+    assert printed(SHIFTED, **fresh) == ["0.0"]
+    wide = tmp_path / package.name / "compiled" / "wide.py"
+    changed = wide.read_text().replace("+ math.log(mantissa)", "+ math.log(mantissa) + 1000.0")
+    assert changed != wide.read_text()
+    wide.write_text(changed)
+    assert printed(SHIFTED, **fresh) == ["1000.0"]

@@ -70,11 +70,29 @@ def test_functions_and_operators_give_the_same_bits():
     potentials = random_potentials(2, 9, 4, 3, seed=110, lengths=[9, 5])
     given, terms = arguments(potentials), dict(potentials.map(torch.from_numpy).items())
     assert torch.equal(torch.ops.semicrf.log_partition(*given), compiled.log_partition(**terms))
-    total, *statistics = torch.ops.semicrf.posteriors(*given)
+    total, *statistics, first, last = torch.ops.semicrf.posteriors(*given)
     assert torch.equal(total, compiled.log_partition(**terms))
     for a, b in zip(statistics, compiled.posteriors(**terms), strict=True):
         assert torch.equal(a, b)
-    scores, labels, durations = torch.ops.semicrf.viterbi(*given)
+    _, begins, ends, *_ = statistics
+    assert torch.equal(first, begins[:, 0])
+    assert torch.equal(last, ends[[0, 1], [8, 4]])
+
+
+def test_without_boundaries_everything_else_has_the_same_bits():
+    given = arguments(random_potentials(2, 9, 4, 3, seed=110, lengths=[9, 5]))
+    everything, less = (torch.ops.semicrf.posteriors(*given, boundaries) for boundaries in (True, False))
+    for i, (a, b) in enumerate(zip(everything, less, strict=True)):
+        if i in (2, 3):
+            assert b.shape == (2, 0, 3)
+        else:
+            assert torch.equal(a, b)
+
+
+def test_viterbi_and_its_operator_give_the_same():
+    potentials = random_potentials(2, 9, 4, 3, seed=110, lengths=[9, 5])
+    terms = dict(potentials.map(torch.from_numpy).items())
+    scores, labels, durations = torch.ops.semicrf.viterbi(*arguments(potentials))
     best = compiled.viterbi(**terms)
     assert torch.equal(scores, best.scores)
     assert torch.equal(labels, best.labels)

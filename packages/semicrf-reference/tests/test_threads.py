@@ -122,7 +122,7 @@ def test_several_python_threads_at_once_get_the_same_gradients(two_threads):
 
 
 def test_other_threads_go_on_while_a_kernel_runs():
-    long = random_potentials(1, 40_000, 60, 4, seed=91, optional=False)
+    long = random_potentials(1, 100_000, 400, 8, seed=91, optional=False)
     terms = dict(long.map(torch.from_numpy).items())
     compiled.log_partition(**PARALLEL)  # nothing is left to compile
     ticks, stop = [], threading.Event()

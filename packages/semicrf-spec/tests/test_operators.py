@@ -30,6 +30,7 @@ from semicrf_spec.operators import (
     posteriors,
     score_of,
     statistics_dtype,
+    terms_and_boundaries,
     viterbi,
 )
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
@@ -52,7 +53,12 @@ class Enumerated(TorchDispatchMode):
         if name not in SCHEMAS:
             return operator(*args, **kwargs or {})
         self.called.append(name)
-        return KERNELS[name](as_numpy(Potentials(*args)))
+        terms, boundaries = terms_and_boundaries(args)
+        answer = KERNELS[name](as_numpy(Potentials(*terms)))
+        if name == "posteriors" and not boundaries:
+            log_z, position, begins, ends, *rest = answer
+            answer = log_z, position, begins[:, :0], ends[:, :0], *rest
+        return answer
 
 
 def as_numpy(potentials):
@@ -80,7 +86,12 @@ def of_posteriors(potentials):
     }
     if potentials.transition.ndim == 2:
         stacked["transitions"] = stacked["transitions"].sum(1)
-    return of_log_partition(potentials), *(torch.from_numpy(stacked[name]) for name in sizes)
+    edges = np.zeros((2, len(batch), classes))
+    for b, e in enumerate(batch):
+        if e.length:
+            edges[:, b] = e.posteriors["begins"][0], e.posteriors["ends"][e.length - 1]
+    statistics = (*(stacked[name] for name in sizes), *edges)
+    return of_log_partition(potentials), *map(torch.from_numpy, statistics)
 
 
 def of_viterbi(potentials):
@@ -130,11 +141,12 @@ def summed_by_autograd(potentials):
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature(name):
     schema = getattr(torch.ops.semicrf, name).default._schema
-    assert [argument.name for argument in schema.arguments] == list(SHAPES)
+    names = [argument.name for argument in schema.arguments]
+    assert names == [*SHAPES, "boundaries"] if name == "posteriors" else list(SHAPES)
     optional = [argument.name for argument in schema.arguments if str(argument.type).startswith("Optional")]
     assert optional == ["start", "end", "begin", "finish", "lengths"]
     assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
-    assert {"log_partition": 1, "posteriors": 6, "viterbi": 3}[name] == len(schema.returns)
+    assert {"log_partition": 1, "posteriors": 8, "viterbi": 3}[name] == len(schema.returns)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -234,7 +246,8 @@ def test_gradients_come_in_the_dtypes_of_their_terms():
         x.requires_grad_()
     with Enumerated():
         log_partition(**terms).sum().backward()
-        position, begins, *_ = found = posteriors(**terms)
+        _, *found = torch.ops.semicrf.posteriors(*terms.values(), None)
+    position, begins, *_ = found
     by_formula = gradients(torch.ones(2, dtype=torch.float64), found, (*terms.values(), None))
     assert [x.dtype for x in by_formula[:-1]] == list(dtypes.values())
     assert {name: x.grad.dtype for name, x in terms.items()} == dtypes

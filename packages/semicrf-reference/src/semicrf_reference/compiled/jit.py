@@ -25,45 +25,71 @@ STAMP = tuple(
 )
 """What kernels on disk were compiled from. Numba looks only at the file that a kernel itself is in."""
 
+FASTMATH = {"contract", "nnan", "nsz"}
+"""Products may be fused into sums, and no NaN is ever computed; infinities keep their meaning."""
+
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": FASTMATH,
+    "_nrt": False,  # no counting of references: it took longer than the arithmetic, and nothing is allocated
+}
+
 
 def jit(function: Function) -> Any:
-    """Compiled without the GIL and with IEEE arithmetic; kept on disk.
+    """Compiled as part of the kernels that call it, without the GIL."""
+    return numba.njit(**OPTIONS)(function)
 
-    Without a folder to cache in, the function is compiled anew in every process.
+
+def inlined(function: Function) -> Any:
+    """Like `jit`, for what is small or called at every step."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+def summed(function: Function) -> Any:
+    """Like `inlined`, its sums in the order that suits the processor, which is always the same."""
+    options = {**OPTIONS, "fastmath": FASTMATH | {"reassoc"}}
+    return numba.njit(forceinline=True, **options)(function)
+
+
+def cached(function: Function) -> Any:
+    """Like `jit`, kept on disk; without a folder to keep it in, compiled anew in every process.
+
+    For functions of plain arrays: what else is in a signature would have to be importable from the cache.
     """
     try:
-        dispatcher: Any = numba.njit(nogil=True, cache=True)(function)
+        dispatcher: Any = numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # numba found no writable folder
-        return numba.njit(nogil=True)(function)
+        return jit(function)
     with suppress(AttributeError):  # where Numba keeps it is Numba's affair
         dispatcher._cache._cache_file._source_stamp = STAMP
     return dispatcher
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
-    """Compile on first call, once for float32 and once for float64 positions.
+    """Compile on first call, once for every dtype of the first and of the last array.
 
     Args:
-        signature: Numba's notation, `real` standing for the dtype of the first array. The arrays in it
-            may have any strides, so that views, expanded terms and reversed sequences share one
-            compilation.
+        signature: Numba's notation, `real` and `index` standing for those dtypes. The arrays of users in it
+            may have any strides, so that views, expanded terms and reversed sequences share one compilation.
     """
 
     def decorate(function: Function) -> Function:
-        ready: dict[str, Function] = {}
+        ready: dict[tuple[str, str], Function] = {}
 
-        def compiled(real: str) -> Function:
+        def compiled(real: str, index: str) -> Function:
             with _one_at_a_time:
-                if real not in ready:
-                    dispatcher = jit(function)
-                    dispatcher.compile(signature.replace("real", real))
+                if (real, index) not in ready:
+                    dispatcher = cached(function)
+                    dispatcher.compile(signature.replace("real", real).replace("index", index))
                     dispatcher.disable_compile()
-                    ready[real] = dispatcher
-            return ready[real]
+                    ready[real, index] = dispatcher
+            return ready[real, index]
 
         def call(*args: Any) -> None:
             real = next(arg.dtype.name for arg in args if isinstance(arg, np.ndarray))
-            (ready.get(real) or compiled(real))(*args)
+            dtypes = real, args[-1].dtype.name
+            (ready.get(dtypes) or compiled(*dtypes))(*args)
 
         return call
 

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from semicrf_reference.compiled.problem import Counts, Messages, Problem, along_time
-from semicrf_reference.compiled.scan import backward_batch, forward_batch
-from semicrf_reference.compiled.statistics import statistics_batch
-from semicrf_reference.compiled.threads import run
+from semicrf_reference.compiled.problem import Answers, Problem, decoding_space
+from semicrf_reference.compiled.scan import Phase, scan_batch
+from semicrf_reference.compiled.state import workspace
+from semicrf_reference.compiled.threads import run, threads_for
 from semicrf_reference.compiled.viterbi import viterbi_batch
-from semicrf_spec.operators import NO_LABEL
+from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
 
 
 def log_partition(*terms: Tensor | None) -> Tensor:
     """`semicrf::log_partition`: one scan that keeps nothing but its window."""
     problem = Problem.of(terms)
-    total = np.empty((problem.size.batch, 2))
-    run((forward_batch, (*problem.arrays, *Messages.passing(problem.size), total)), over=problem)
-    return torch.from_numpy(total.sum(1))
+    answers = Answers.of_log_partition(problem.size)
+
+    def scanned(first: int, last: int) -> None:
+        space = workspace(problem.size, answers.begins[:1])
+        scan_batch(first, last, Phase.PASS, Phase.PASS + 1, *problem.arrays, *answers, *space)
+
+    run((scanned, ()), over=problem)
+    return torch.from_numpy(answers.total)
 
 
-def posteriors(*terms: Tensor | None) -> tuple[Tensor, ...]:
-    """`semicrf::posteriors`: both scans side by side, then sums over what they left."""
+def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::posteriors`: two scans that meet, side by side where threads outnumber sequences."""
+    terms, boundaries = terms_and_boundaries(arguments)
     problem = Problem.of(terms)
     batch, time, _, classes = problem.size
-    forward, backward = Messages.kept(problem.size), Messages.kept(problem.size)
-    total = np.empty((batch, 2))
-    run(
-        (forward_batch, (*problem.arrays, *forward, total)),
-        (backward_batch, (*problem.arrays, *backward)),
-        over=problem,
+    answers = Answers.of_posteriors(problem, boundaries)
+
+    def space() -> tuple[np.ndarray, ...]:
+        kept = answers.begins if boundaries else np.empty((1, time, classes))
+        return workspace(problem.size, kept)
+
+    def whole(first: int, last: int) -> None:
+        scan_batch(first, last, 0, Phase.PASS, *problem.arrays, *answers, *space())
+
+    if batch >= threads_for(problem):
+        run((whole, ()), over=problem)
+    else:
+        spaces = [space() for _ in range(batch)]
+
+        def one(first: int, last: int, phase: Phase) -> None:
+            for b in range(first, last):
+                scan_batch(b, b + 1, phase, phase + 1, *problem.arrays, *answers, *spaces[b])
+
+        run((one, (Phase.KEEP_FORWARD,)), (one, (Phase.KEEP_BACKWARD,)), over=problem)
+        run((one, (Phase.JOIN,)), over=problem)
+        run((one, (Phase.MEET_FORWARD,)), (one, (Phase.MEET_BACKWARD,)), over=problem)
+
+    total, position, begins, ends, edges, transitions, durations = answers
+    summed = transitions.sum(0) if len(transitions) > 1 else transitions[0]
+    found = (
+        total,
+        position,
+        begins if boundaries else np.empty((batch, 0, classes)),
+        ends if boundaries else np.empty((batch, 0, classes)),
+        summed[:, 0] if len(transitions) > 1 else summed,
+        durations.sum(0),
+        edges[0],
+        edges[1],
     )
-    shared = terms[1] is not None and terms[1].ndim == 2
-    transitions = np.zeros((batch, classes, classes) if shared else (batch, time, classes, classes))
-    counts = Counts.zeros(problem.size, along_time(transitions, time) if shared else transitions)
-    run((statistics_batch, (*problem.arrays, *forward, *backward, total, *counts)), over=problem)
-    answers = (total.sum(1), *counts._replace(transitions=transitions))
-    return tuple(map(torch.from_numpy, answers))
+    return tuple(map(torch.from_numpy, found))
 
 
 def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
@@ -47,7 +77,12 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
-    run((viterbi_batch, (*problem.arrays, scores, labels, durations)), over=problem)
+
+    def decoded(first: int, last: int) -> None:
+        space = decoding_space(problem.size)
+        viterbi_batch(first, last, *problem.arrays, scores, labels, durations, *space)
+
+    run((decoded, ()), over=problem)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 

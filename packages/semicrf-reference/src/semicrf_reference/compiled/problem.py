@@ -17,17 +17,25 @@ from semicrf_spec.cost import Size, scan_operations
 Array = npt.NDArray[Any]
 POSITIONAL = ("emissions", "begin", "finish")
 
+TERMS = (
+    "real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
+    "real[:,:,:], real[:,:,:], int64[:]"
+)
+"""Types of the arrays of a `Problem`, which may have any strides."""
+
 
 @dataclass(frozen=True)
 class Problem:
-    """The terms of a batch, checked and dense, in the order of the call signature.
+    """The terms of a batch, checked, in the order of the call signature but for the transposed transition.
 
     Terms with one score per position and label are float32 or float64, whichever holds them all; the other
-    scores are float64. Nothing is copied whose dtype fits already.
+    scores are float64. Nothing is copied whose dtype fits already. `begin` and `finish` have no columns where
+    they are missing.
     """
 
     arrays: tuple[Array, ...]
     size: Size
+    by_position: bool  # whether there is one transition for each boundary
 
     @classmethod
     def of(cls, terms: Sequence[Tensor | None]) -> Self:
@@ -43,9 +51,12 @@ class Problem:
         batch, time, classes = given.shape
         for name in ("start", "end"):
             cast.setdefault(name, torch.zeros(classes, dtype=torch.float64))
-        dense = DensePotentials.of(Potentials(**cast))
-        arrays = tuple(term.detach().numpy() for _, term in dense.items())
-        return cls(arrays, Size(batch, time, given.max_duration, classes))
+        dense = {name: term.detach().numpy() for name, term in DensePotentials.of(Potentials(**cast)).items()}
+        dense |= {name: dense[name][..., :0] for name in ("begin", "finish") if name not in cast}
+        emissions, transition, *rest = dense.values()
+        arrays = (emissions, transition, transition.swapaxes(2, 3), *rest)
+        by_position = given.transition.ndim == 4
+        return cls(arrays, Size(batch, time, given.max_duration, classes), by_position)
 
     @property
     def operations(self) -> int:
@@ -53,48 +64,63 @@ class Problem:
         return scan_operations("compiled", self.size)
 
 
-class Messages(NamedTuple):
-    """What one scan leaves: `star` and `closed` `(B, T, C)`, and `scale` `(B, T + 1, 2)`."""
+class Answers(NamedTuple):
+    """What the scans write. Forward and backward scan count transitions and durations apart."""
 
-    star: Array
-    closed: Array
-    scale: Array
-
-    @classmethod
-    def kept(cls, size: Size) -> Messages:
-        """Room for the messages of every position."""
-        shape = (size.batch, size.time, size.classes)
-        return cls(np.empty(shape), np.empty(shape), np.empty((size.batch, size.time + 1, 2)))
+    total: Array  # (B,)
+    position: Array  # (B, T, C), where the scans also keep one of their messages
+    begins: Array  # (B, T, C), or (1, 0, C) if not wanted
+    ends: Array
+    edges: Array  # (2, B, C), labels of the first and the last segment
+    transitions: Array  # (2, B, 1, C, C), or (1, B, T, C, C) with one for each boundary
+    durations: Array  # (2, B, K, C)
 
     @classmethod
-    def passing(cls, size: Size) -> Messages:
-        """Room for one row a sequence: every position writes over the one before, and the last one stays."""
-        shape = (size.batch, size.classes)
+    def of_log_partition(cls, size: Size) -> Self:
+        """Nothing but the log partition."""
+        batch, classes = size.batch, size.classes
+        nothing = np.empty((1, 0, classes))
+        per_label = np.empty((2, 1, classes))
         return cls(
-            along_time(np.empty(shape), size.time),
-            along_time(np.empty(shape), size.time),
-            along_time(np.empty((size.batch, 2)), size.time + 1),
+            np.empty(batch), nothing, nothing, nothing, per_label,
+            np.empty((1, 1, 1, classes, classes)), per_label[:, None],
+        )  # fmt: skip
+
+    @classmethod
+    def of_posteriors(cls, problem: Problem, boundaries: bool) -> Self:
+        """Everything, but `begins` and `ends` only where `boundaries` are wanted."""
+        batch, time, max_duration, classes = problem.size
+        shape = (batch, time, classes) if boundaries else (1, 0, classes)
+        return cls(
+            np.empty(batch),
+            np.zeros((batch, time, classes)),
+            np.zeros(shape),
+            np.zeros(shape),
+            np.zeros((2, batch, classes)),
+            np.zeros(
+                (1, batch, time, classes, classes) if problem.by_position else (2, batch, 1, classes, classes)
+            ),
+            np.zeros((2, batch, max_duration, classes)),
         )
 
 
-class Counts(NamedTuple):
-    """Posteriors to be added up: `(B, T, C)` three times, `(B, T, C, C)`, `(B, K, C)`."""
-
-    position: Array
-    begins: Array
-    ends: Array
-    transitions: Array
-    durations: Array
-
-    @classmethod
-    def zeros(cls, size: Size, transitions: Array) -> Counts:
-        """Nothing counted yet; `transitions` may hold one `(C, C)` a sequence for all positions."""
-        positions = (size.batch, size.time, size.classes)
-        durations = np.zeros((size.batch, size.max_duration, size.classes))
-        return cls(np.zeros(positions), np.zeros(positions), np.zeros(positions), transitions, durations)
+ANSWERS = (
+    "float64[::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1],"
+    "float64[:,:,:,:,::1], float64[:,:,:,::1]"
+)
+"""Types of the arrays of `Answers`."""
 
 
-def along_time(rows: Array, time: int) -> Array:
-    """A view `(B, time, ...)` of `(B, ...)` in which every time is the same memory."""
-    strides = (rows.strides[0], 0, *rows.strides[1:])
-    return np.lib.stride_tricks.as_strided(rows, (len(rows), time, *rows.shape[1:]), strides)
+def decoding_space(size: Size) -> tuple[Array, ...]:
+    """What decoding takes from step to step, and its backpointers in the least integers that hold them."""
+    _, time, max_duration, classes = size
+    longest = max(1, min(max_duration, time))
+    index = np.int16 if max(longest, classes) <= np.iinfo(np.int16).max else np.int32
+    return (
+        np.empty((classes, classes)),
+        np.empty((classes, longest)),
+        np.empty((classes, longest + max(longest, 256))),
+        np.empty((3, classes)),
+        np.empty((time, classes), index),
+        np.empty((time, classes), index),
+    )

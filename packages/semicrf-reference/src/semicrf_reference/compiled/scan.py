@@ -1,149 +1,152 @@
-"""The scan: the recursion over one sequence, and over a batch in either direction."""
+"""The scan: the recursion of one sequence, in either direction.
+
+    star[s, c]   = sum_i closed[s, i] * exp(transition[s, i, c]),  exp(start[c]) at s = 0
+    closed[t, c] = sum_d star[t - d, c] * exp(begin + emissions + duration + finish of the segment)
+
+Both rows are relative to the product of the peaks of the emissions so far. Given the
+terms of the reversed sequence the same steps yield the messages of the backward scan.
+"""
 
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import jit, kernel
-
-
-@jit
-def logsumexp_rows(x, rows, out):
-    """`out[c] = log sum_{r < rows} exp(x[r, c])`; `-inf` where every entry is `-inf`. Overwrites x."""
-    for c in range(out.size):
-        out[c] = -math.inf
-    for r in range(rows):
-        for c in range(out.size):
-            out[c] = max(out[c], x[r, c])
-    total = np.zeros(out.size)
-    for r in range(rows):
-        for c in range(out.size):
-            if x[r, c] > -math.inf:
-                total[c] += math.exp(x[r, c] - out[c])
-    for c in range(out.size):
-        if out[c] > -math.inf:
-            out[c] += math.log(total[c])
-
-
-@jit
-def two_sum(a, b):
-    """`a + b` as its rounded value and the exact error of rounding (Knuth)."""
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)
-
-
-@jit
-def scan(emissions, transition, duration, start, begin, finish, star_out, closed_out, scale_out):
-    """alpha_star and alpha of one sequence of at least one position.
-
-        star[t, c]   = logsumexp_i ( closed[t-1, i] + transition[t-1, i, c] ), start[c] at t = 0
-        closed[t, c] = finish[t, c] + logsumexp_d ( open[t, d, c] + duration[d, c] )
-
-    where `open[t, d, c]` is a segment of c that began at t - d and lasts through t. Row t of `closed` belongs
-    to the boundary after position t, so row t - 1 of `transition` leads from row t - 1 of `closed` to row
-    t of `star`.
-
-    Values are relative to a scale per boundary, kept as an unevaluated sum of two float64:
-    `alpha_star[t] = star[t] + scale[t]` and `alpha[t + 1] = closed[t] + scale[t + 1]`. Given the terms of the
-    reversed sequence the same scan yields beta and beta_star.
-    """
-    length, classes = emissions.shape
-    max_duration = duration.shape[0]
-    terms = np.empty((max(max_duration, classes), classes))
-    open_ = np.empty((max_duration, classes))  # row s % K: the segments that began at s
-    star, closed = start.copy(), np.empty(classes)
-    scale, residue = 0.0, 0.0
-    scale_out[0, 0], scale_out[0, 1] = scale, residue
-    for t in range(length):
-        if t > 0:
-            for i in range(classes):
-                for c in range(classes):
-                    terms[i, c] = closed[i] + transition[t - 1, i, c]
-            logsumexp_rows(terms, classes, star)
-        for c in range(classes):
-            open_[t % max_duration, c] = star[c] + begin[t, c]
-
-        reach = min(max_duration, t + 1)
-        for d in range(reach):
-            row = (t - d) % max_duration
-            for c in range(classes):
-                open_[row, c] += emissions[t, c]
-                terms[d, c] = open_[row, c] + duration[d, c]
-        logsumexp_rows(terms, reach, closed)
-
-        peak = -math.inf
-        for c in range(classes):
-            star_out[t, c] = star[c]
-            closed[c] += finish[t, c]
-            peak = max(peak, closed[c])
-        shift = peak if peak > -math.inf else 0.0
-        for c in range(classes):
-            closed[c] -= shift
-            closed_out[t, c] = closed[c]
-        for row in range(reach):
-            for c in range(classes):
-                open_[row, c] -= shift
-        scale, error = two_sum(scale, shift)
-        residue += error
-        scale_out[t + 1, 0], scale_out[t + 1, 1] = scale, residue
-
-
-@kernel(
-    "void(int64, int64, real[:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
-    "real[:,:,:], real[:,:,:], int64[:], float64[:,:,:], float64[:,:,:], float64[:,:,:], float64[:,:])"
+from semicrf_reference.compiled.chain import arrive, begin_chain, read_emissions, two_sum
+from semicrf_reference.compiled.halves import (
+    KEEPING,
+    MEETING,
+    PASSING,
+    close_half,
+    empty_joint,
+    forget,
+    join,
+    keep,
+    meet_closed,
+    meet_star,
 )
-def forward_batch(
-    first, last,
-    emissions, transition, duration, start, end, begin, finish, lengths,
-    alpha_star, alpha, scale, total,
-):  # fmt: skip
-    """alpha_star, alpha and the log partition of sequences `first .. last - 1`.
+from semicrf_reference.compiled.jit import inlined, jit, kernel
+from semicrf_reference.compiled.problem import ANSWERS, TERMS
+from semicrf_reference.compiled.rows import linear_row
+from semicrf_reference.compiled.state import CLOSED, STAR, WORKSPACE, chain_in, half_in, window_in
+from semicrf_reference.compiled.terms import backward_terms, forward_terms
+from semicrf_reference.compiled.wide import add, exp_wide, log_wide
+from semicrf_reference.compiled.window import advance, clear, close, enter
 
-    Row t of `alpha_star` and of `scale` is boundary t, row t of `alpha` is boundary t + 1. `total` is an
-    unevaluated sum of two float64.
-    """
+
+@inlined
+def take(terms, chain, window, step):
+    """From `star` of a step to `closed`: segments begin, cover the position and end."""
+    enter(window, terms.begin, step, chain.star, chain.lift, chain.scales[STAR])
+    peak = read_emissions(terms, chain, step)
+    advance(window, step, chain.emissions, peak)
+    close(window, terms, step, chain.values, chain.exponents)
+    chain.scales[CLOSED], good = linear_row(chain.values, chain.exponents, chain.linear)
+    chain.good[CLOSED] = 1.0 if good else 0.0
+
+
+@jit
+def scan(terms, chain, window, first, last, mode, half):
+    """Steps `first .. last - 1`; what else is done at each of them depends on the mode."""
+    for step in range(first, last):
+        arrive(terms, chain, step)
+        if mode == MEETING:
+            meet_star(terms, chain, half, step)
+        take(terms, chain, window, step)
+        if mode == MEETING:
+            meet_closed(terms, chain, window, half, step)
+        elif mode == KEEPING:
+            keep(chain, half, step)
+
+
+@jit
+def finished(chain, last):
+    """Log of the weight of everything: `log sum_c closed[c] * exp(last[c])`, as a whole and a rest."""
+    total, exponent = 0.0, 0.0
+    for c in range(last.size):
+        m, e = exp_wide(last[c])
+        total, exponent = add(total, exponent, chain.values[c] * m, chain.exponents[c] + e)
+    if total == 0.0:
+        return -math.inf
+    whole, rest = log_wide(total, exponent)
+    whole, error = two_sum(whole, chain.peaks[0])
+    return whole + (rest + error + chain.peaks[1])
+
+
+class Phase(IntEnum):
+    """What there is to do for a sequence: all before PASS in turn, or PASS for the log partition alone."""
+
+    KEEP_FORWARD = 0
+    KEEP_BACKWARD = 1
+    JOIN = 2
+    MEET_FORWARD = 3
+    MEET_BACKWARD = 4
+    PASS = 5
+
+
+@kernel(f"void(int64, int64, int64, int64, {TERMS}, {ANSWERS}, {WORKSPACE})")
+def scan_batch(
+    first, last, first_phase, last_phase,
+    emissions, transition, transposed, duration, start, end, begin, finish, lengths,
+    total, position, begins, ends, edges, transitions, durations,
+    kept, scales,
+    rows, matrix, joint, scalars, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks,
+    rows_, matrix_, joint_, scalars_, weights_, tally_, tape_, shares_, stars_, lifts_, times_, opened_,
+    steps_, marks_,
+):  # fmt: skip
+    """Phases `first_phase .. last_phase - 1` of sequences `first .. last - 1`."""
+    chain, chain_ = chain_in(rows, matrix, scalars), chain_in(rows_, matrix_, scalars_)
+    window = window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks)
+    window_ = window_in(
+        rows_, weights_, tally_, tape_, shares_, stars_, lifts_, times_, opened_, steps_, marks_
+    )
     for b in range(first, last):
         n = lengths[b]
-        total[b] = 0.0
-        if n > 0:
-            scan(
-                emissions[b, :n], transition[b, 1:n], duration[b], start, begin[b, :n], finish[b, :n],
-                alpha_star[b, :n], alpha[b, :n], scale[b, : n + 1],
-            )  # fmt: skip
-            total[b] = last_boundary(alpha[b, n - 1], end, scale[b, n])
+        if n == 0:
+            total[b] = 0.0
+            continue
+        begun, middle = np.int64(0), n // 2
+        terms = forward_terms(b, n, emissions, transition, duration, start, end, begin, finish)
+        terms_ = backward_terms(b, n, emissions, transposed, duration, start, end, begin, finish)
+        half = half_in(
+            rows, joint, scalars, kept, scales, position, begins, ends, edges,
+            transitions[0], durations[0], b, n, begun,
+        )  # fmt: skip
+        half_ = half_in(
+            rows_, joint_, scalars_, kept, scales, position, begins, ends, edges,
+            transitions[len(transitions) - 1], durations[1], b, n, n - middle,
+        )  # fmt: skip
+        for phase in range(first_phase, last_phase):
+            if phase == Phase.PASS:
+                begin_scan(terms, chain, window, half)
+                scan(terms, chain, window, begun, n, PASSING, half)
+                total[b] = finished(chain, end)
+            elif phase == Phase.KEEP_FORWARD:
+                begin_scan(terms, chain, window, half)
+                scan(terms, chain, window, begun, middle, KEEPING, half)
+            elif phase == Phase.KEEP_BACKWARD:
+                begin_scan(terms_, chain_, window_, half_)
+                scan(terms_, chain_, window_, begun, n - middle, KEEPING, half_)
+            elif phase == Phase.JOIN:
+                arrive(terms, chain, middle)
+                join(terms, chain, window, half, terms_, chain_, window_, half_)
+            elif half.total[0] == 0.0:
+                total[b] = -math.inf
+                forget(half)
+            elif phase == Phase.MEET_FORWARD:
+                scan(terms, chain, window, middle, n, MEETING, half)
+                close_half(chain, window, half)
+                total[b] = finished(chain, end)
+            else:
+                scan(terms_, chain_, window_, n - middle, n, MEETING, half_)
+                close_half(chain_, window_, half_)
 
 
 @jit
-def last_boundary(alpha, end, scale):
-    """`logsumexp_c ( alpha[L, c] + end[c] )` as an unevaluated sum of two float64."""
-    terms, out = np.empty((end.size, 1)), np.empty(1)
-    terms[:, 0] = alpha + end
-    logsumexp_rows(terms, end.size, out)
-    whole, error = two_sum(scale[0], out[0])
-    return np.array([whole, error + scale[1] if out[0] > -math.inf else 0.0])
-
-
-@kernel(
-    "void(int64, int64, real[:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
-    "real[:,:,:], real[:,:,:], int64[:], float64[:,:,:], float64[:,:,:], float64[:,:,:])"
-)
-def backward_batch(
-    first, last,
-    emissions, transition, duration, start, end, begin, finish, lengths,
-    beta, beta_star, scale,
-):  # fmt: skip
-    """Beta and beta_star of sequences `first .. last - 1`: the scan of the reversed sequences.
-
-    Row t of `beta` is boundary t + 1, row t of `beta_star` and of `scale` is boundary t.
-    """
-    for b in range(first, last):
-        n = lengths[b]
-        if n > 0:
-            scan(
-                emissions[b, :n][::-1], transition[b, 1:n][::-1].transpose(0, 2, 1), duration[b], end,
-                finish[b, :n][::-1], begin[b, :n][::-1],
-                beta[b, :n][::-1], beta_star[b, :n][::-1], scale[b, : n + 1][::-1],
-            )  # fmt: skip
+def begin_scan(terms, chain, window, half):
+    """Nothing has been read but what all steps share."""
+    begin_chain(terms, chain)
+    clear(window, terms.duration)
+    empty_joint(half)

@@ -28,7 +28,7 @@ def run(*jobs: Job, over: Problem) -> None:
     Which thread does what changes no bit: each sequence is scanned by one thread, and written by one.
     """
     batch = over.size.batch
-    threads = 1 if over.operations * len(jobs) < SMALL else torch.get_num_threads()
+    threads = threads_for(over)
     parts = parts_of(batch, 1 if threads == 1 else 4 * threads)
     tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
     if threads == 1 or len(tasks) == 1:
@@ -37,6 +37,11 @@ def run(*jobs: Job, over: Problem) -> None:
     else:
         for done in [pool().submit(task) for task in tasks]:
             done.result()
+
+
+def threads_for(problem: Problem) -> int:
+    """As many threads as PyTorch would use; one for what is done sooner than handed over."""
+    return 1 if problem.operations < SMALL else torch.get_num_threads()
 
 
 def parts_of(batch: int, count: int) -> list[tuple[int, int]]:

@@ -6,78 +6,125 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import jit, kernel
+from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
+from semicrf_reference.compiled.problem import TERMS
+from semicrf_reference.compiled.terms import forward_terms
 
 
 @jit
-def best_messages(emissions, transition, duration, start, begin, finish, previous, lasted):
-    """Scores of the best segmentations that end in each label; ties to the first label and duration.
+def best_messages(terms, matrix, weights, tape, star, closed, label, previous, lasted):
+    """Scores of the best segmentations that end in each label, in `closed` after the last position.
 
-    `previous[t, c]` is the label before a segment of c that begins at t, `lasted[t, c]` the duration of the
-    segment of c that ends with t.
+        star[s, c]   = max_i ( closed[s, i] + transition[s, i, c] ), start[c] at s = 0
+        closed[t, c] = finish[t - 1, c] + max_d ( open[t, d, c] + duration[d, c] )
+
+    where `open[t, d, c]` is a segment of c that began d positions ago; `tape` holds those of every label in
+    the order of their beginnings. Ties go to the first label and to the shortest duration. `previous[t, c]`
+    is the label before a segment of c that begins at t, `lasted[t, c]` the duration of the segment of c
+    that ends with t.
+
     """
-    length, classes = emissions.shape
-    max_duration = duration.shape[0]
-    open_ = np.empty((max_duration, classes))  # row s % K: the segments that began at s
-    star, closed = start.copy(), np.empty(classes)
+    length, classes = terms.emissions.shape
+    max_duration = weights.shape[1]
+    stop = 0
     for t in range(length):
-        if t > 0:
-            star[:] = -math.inf
-            previous[t] = 0
-            for i in range(classes):
-                for c in range(classes):
-                    score = closed[i] + transition[t - 1, i, c]
-                    if score > star[c]:
-                        star[c], previous[t, c] = score, i
+        arrive_best(terms, matrix, star, closed, label, t)
+        stop = next_place(tape, stop, max_duration)
         for c in range(classes):
-            open_[t % max_duration, c] = star[c] + begin[t, c]
-        closed[:] = -math.inf
-        lasted[t] = 1
-        for d in range(min(max_duration, t + 1)):
-            row = (t - d) % max_duration
-            for c in range(classes):
-                open_[row, c] += emissions[t, c]
-                score = open_[row, c] + duration[d, c]
-                if score > closed[c]:
-                    closed[c], lasted[t, c] = score, d + 1
+            previous[t, c] = label[c]
+            tape[c, stop] = star[c]
+            if terms.begin.shape[1] > 0:
+                tape[c, stop] += np.float64(terms.begin[t, c])
+        stop += 1
+        reach = min(max_duration, t + 1)
         for c in range(classes):
-            closed[c] += finish[t, c]
-    return closed
+            emission = np.float64(terms.emissions[t, c])
+            best = grow(tape[c], stop - reach, emission, weights[c], max_duration - reach, reach)
+            duration = 1
+            if best > -math.inf:
+                while tape[c, stop - duration] + weights[c, max_duration - duration] != best:
+                    duration += 1
+            lasted[t, c] = duration
+            closed[c] = best
+            if terms.finish.shape[1] > 0:
+                closed[c] += np.float64(terms.finish[t, c])
+
+
+@inlined
+def arrive_best(terms, matrix, star, closed, label, t):
+    """The best way to begin a segment of each label at t, and the label before it."""
+    if t == 0:
+        for c in range(star.size):
+            star[c] = terms.start[c]
+            label[c] = 0.0
+        return
+    if t == 1 or terms.transition.strides[0] != 0:
+        for i in range(star.size):
+            for c in range(star.size):
+                matrix[i, c] = terms.transition[t - 1, i, c]
+    for c in range(star.size):
+        star[c] = -math.inf
+        label[c] = 0.0
+    for i in range(star.size):
+        for c in range(star.size):
+            score = closed[i] + matrix[i, c]
+            label[c] = i if score > star[c] else label[c]
+            star[c] = max(star[c], score)
+
+
+@inlined
+def next_place(tape, stop, kept):
+    """Where on the tape the next segments go; at its end what is kept moves to its beginning."""
+    if stop < tape.shape[1]:
+        return stop
+    for c in range(tape.shape[0]):
+        for k in range(kept):
+            tape[c, k] = tape[c, stop - kept + k]
+    return kept
+
+
+@summed
+def grow(tape, first, emission, weights, first_weight, count):
+    """Add the emission to `count` open segments of one label; the best of them with its duration's score."""
+    best = -math.inf
+    for k in range(np.uint64(count)):
+        tape[np.uint64(first) + k] += emission
+        best = max(best, tape[np.uint64(first) + k] + weights[np.uint64(first_weight) + k])
+    return best
 
 
 @kernel(
-    "void(int64, int64, real[:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
-    "real[:,:,:], real[:,:,:], int64[:], float64[:], int64[:,:], int64[:,:])"
+    f"void(int64, int64, {TERMS}, float64[::1], int64[:,::1], int64[:,::1],"
+    "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1])"
 )
 def viterbi_batch(
     first, last,
-    emissions, transition, duration, start, end, begin, finish, lengths,
+    emissions, transition, transposed, duration, start, end, begin, finish, lengths,
     scores, labels, durations,
+    matrix, weights, tape, rows, previous, lasted,
 ):  # fmt: skip
     """Best segmentations of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
-    classes = end.size
     for b in range(first, last):
         n = lengths[b]
         scores[b] = 0.0
         if n == 0:
             continue
-        previous = np.empty((n, classes), np.int32)
-        lasted = np.empty((n, classes), np.int32)
-        totals = end + best_messages(
-            emissions[b, :n],
-            transition[b, 1:n],
-            duration[b],
-            start,
-            begin[b, :n],
-            finish[b, :n],
-            previous,
-            lasted,
-        )
-        label = np.argmax(totals)
-        scores[b] = totals[label]
+        terms = forward_terms(b, n, emissions, transition, duration, start, end, begin, finish)
+        classes, max_duration = weights.shape
+        for c in range(classes):
+            for d in range(max_duration):
+                weights[c, max_duration - 1 - d] = terms.duration[d, c]
+        closed = rows[1]
+        best_messages(terms, matrix, weights, tape, rows[0], closed, rows[2], previous, lasted)
+        label = 0
+        for c in range(classes):
+            closed[c] += end[c]
+            label = c if closed[c] > closed[label] else label
+        scores[b] = closed[label]
         stop = n if scores[b] > -math.inf else 0
         while stop > 0:
-            begun = stop - lasted[stop - 1, label]
-            labels[b, begun:stop] = label
+            begun = stop - int(lasted[stop - 1, label])
+            for u in range(begun, stop):
+                labels[b, u] = label
             durations[b, begun] = stop - begun
-            stop, label = begun, previous[begun, label]
+            stop, label = begun, int(previous[begun, label])

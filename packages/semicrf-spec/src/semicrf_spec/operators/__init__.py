@@ -2,7 +2,7 @@
 
 from semicrf_spec.operators.calls import OverTerms, on_device, over_terms
 from semicrf_spec.operators.checks import check_labels, check_segmentation
-from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype
+from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.functions import (
     entropy,
@@ -36,5 +36,6 @@ __all__ = [
     "score",
     "score_of",
     "statistics_dtype",
+    "terms_and_boundaries",
     "viterbi",
 ]

@@ -20,18 +20,19 @@ _TERMS = (
 )
 SCHEMAS: dict[str, str] = {
     "log_partition": f"({_TERMS}) -> Tensor",
-    "posteriors": f"({_TERMS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "posteriors": f"({_TERMS}, bool boundaries=True) -> ({', '.join(['Tensor'] * 8)})",
     "viterbi": f"({_TERMS}) -> (Tensor, Tensor, Tensor)",
 }
 """Every operator a backend registers a kernel for.
 
 `log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
-`(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, and durations `(B, K, C)`.
+`(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, durations `(B, K, C)`, and the
+labels of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
 `viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`.
 """
 
 Terms = tuple[Tensor | None, ...]
-Statistics = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Statistics = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 REMEDIES = {
     "cpu": "install and import semicrf-reference, which brings the CPU kernels",
@@ -67,17 +68,25 @@ def _fake_log_partition(emissions: Tensor, *_: Tensor | None) -> Tensor:
     return emissions.new_empty(emissions.shape[0], dtype=torch.float64)
 
 
-def _fake_posteriors(
-    emissions: Tensor, transition: Tensor, duration: Tensor, *_: Tensor | None
-) -> tuple[Tensor, ...]:
+def terms_and_boundaries(arguments: Sequence[Any]) -> tuple[Terms, bool]:
+    """The arguments of `semicrf::posteriors`, apart; PyTorch leaves out trailing ones that are defaults."""
+    count = len(SHAPES)
+    return tuple(arguments[:count]), arguments[count] if len(arguments) > count else True
+
+
+def _fake_posteriors(*arguments: Any) -> tuple[Tensor, ...]:
+    (emissions, transition, duration, *_), boundaries = terms_and_boundaries(arguments)
+    assert emissions is not None and transition is not None and duration is not None
     batch, time, classes = emissions.shape
     dtype = statistics_dtype(emissions)
     transitions = (batch, *transition.shape[1:]) if transition.ndim == 4 else (batch, classes, classes)
     return (
         _fake_log_partition(emissions),
-        *(emissions.new_empty(batch, time, classes, dtype=dtype) for _ in range(3)),
+        emissions.new_empty(batch, time, classes, dtype=dtype),
+        *(emissions.new_empty(batch, time if boundaries else 0, classes, dtype=dtype) for _ in range(2)),
         emissions.new_empty(transitions, dtype=dtype),
         emissions.new_empty(batch, duration.shape[-2], classes, dtype=dtype),
+        *(emissions.new_empty(batch, classes, dtype=dtype) for _ in range(2)),
     )
 
 
@@ -100,8 +109,8 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
 
     The derivative of `log_partition` by a term is the expected count of that term: a posterior.
     """
-    position, begins, ends, transitions, durations = statistics
-    emissions, transition, duration, start, end, begin, finish, lengths = terms
+    position, begins, ends, transitions, durations, first, last = statistics
+    emissions, transition, duration, start, end, begin, finish, _ = terms
     assert emissions is not None and transition is not None and duration is not None
     g = grad.to(position.dtype)
 
@@ -116,8 +125,8 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
         each(position),
         shared(transitions) if transition.ndim == 2 else each(transitions),
         shared(durations) if duration.ndim == 2 else each(durations),
-        None if start is None else shared(first_labels(begins)),
-        None if end is None else shared(last_labels(ends, lengths)),
+        None if start is None else shared(first),
+        None if end is None else shared(last),
         None if begin is None else each(begins),
         None if finish is None else each(ends),
     )
@@ -130,23 +139,10 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     )
 
 
-def first_labels(begins: Tensor) -> Tensor:
-    """`(B, C)` probability of the first label: what begins at position 0."""
-    batch, _, classes = begins.shape
-    padded = torch.cat([begins, begins.new_zeros(batch, 1, classes)], dim=1)
-    first: Tensor = padded[:, 0]
-    return first
-
-
-def last_labels(ends: Tensor, lengths: Tensor | None) -> Tensor:
-    """`(B, C)` probability of the last label: what ends at position L - 1."""
-    batch, time, classes = ends.shape
-    if time == 0:
-        return ends.new_zeros(batch, classes)
-    if lengths is None:
-        return ends[:, -1]
-    last = (lengths.long() - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, classes)
-    return ends.gather(1, last).squeeze(1)
+def needs_boundaries(terms: Terms) -> bool:
+    """Whether gradients take `begins` and `ends`: where there is a term for them."""
+    begin, finish = terms[5:7]
+    return begin is not None or finish is not None
 
 
 def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
@@ -155,13 +151,14 @@ def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
 
 def _backward_log_partition(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     terms = ctx.saved_tensors
-    statistics = torch.ops.semicrf.posteriors(*terms)[1:]
+    statistics = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[1:]
     return gradients(grad, statistics, terms)
 
 
-def _setup_posteriors(ctx: Any, inputs: Terms, output: Sequence[Tensor]) -> None:
+def _setup_posteriors(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
+    terms, _ = terms_and_boundaries(inputs)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, *output[1:])
+    ctx.save_for_backward(*terms, *output[1:])
 
 
 def _backward_posteriors(
@@ -174,9 +171,9 @@ def _backward_posteriors(
         )
     count = len(SHAPES)
     if grad is None:
-        return (None,) * count
+        return (None,) * (count + 1)
     saved = ctx.saved_tensors
-    return gradients(grad, saved[count:], saved[:count])
+    return *gradients(grad, saved[count:], saved[:count]), None
 
 
 torch.library.register_autograd(

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semicrf_spec.operators.contracts import first_labels, last_labels
 from semicrf_spec.potentials import Potentials
 
 
@@ -56,3 +55,22 @@ def _inner(counts: Tensor, scores: Tensor) -> Tensor:
     impossible = counts == 0
     allowed = torch.where(impossible, 0.0, scores.double().expand_as(counts))
     return (counts * allowed).flatten(1).sum(1)
+
+
+def first_labels(begins: Tensor) -> Tensor:
+    """`(B, C)` probability of the first label: what begins at position 0."""
+    batch, _, classes = begins.shape
+    padded = torch.cat([begins, begins.new_zeros(batch, 1, classes)], dim=1)
+    first: Tensor = padded[:, 0]
+    return first
+
+
+def last_labels(ends: Tensor, lengths: Tensor | None) -> Tensor:
+    """`(B, C)` probability of the last label: what ends at position L - 1."""
+    batch, time, classes = ends.shape
+    if time == 0:
+        return ends.new_zeros(batch, classes)
+    if lengths is None:
+        return ends[:, -1]
+    last = (lengths.long() - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, classes)
+    return ends.gather(1, last).squeeze(1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from semicrf_spec.operators.calls import over_terms
+from semicrf_spec.operators.contracts import needs_boundaries
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.operators.segmentation import Segmentation
@@ -37,7 +38,9 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     Source: Sarawagi & Cohen 2004; factored as in Murphy 2002.
     """
     if torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items()):
-        return _log_partition_and_posteriors(potentials)[0]
+        terms = potentials.terms()
+        total: Tensor = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[0]
+        return total
     result: Tensor = torch.ops.semicrf.log_partition(*potentials.terms())
     return result
 
@@ -95,8 +98,8 @@ def entropy(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def _log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor, Posteriors]:
-    found = torch.ops.semicrf.posteriors(*potentials.terms())
-    return found[0], Posteriors(*found[1:])
+    log_partition, *counts = torch.ops.semicrf.posteriors(*potentials.terms(), True)
+    return log_partition, Posteriors(*counts[:5])
 
 
 def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:

@@ -1,0 +1,94 @@
+"""The chain of a scan: from the segments that ended to those that begin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semicrf_reference.compiled.definition import arrive_exactly
+from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.rows import dot
+from semicrf_reference.compiled.state import CLOSED, MATRIX, STAR
+from semicrf_reference.compiled.wide import FLOOR, LOW, exp_wide, power_of_two
+
+
+@jit
+def begin_chain(terms, chain):
+    """Nothing is read but the transitions, where all steps share them."""
+    if len(terms.transition) > 0:
+        read_matrix(chain, terms.transition[0])
+    chain.peaks[0] = chain.peaks[1] = 0.0
+
+
+@jit
+def read_matrix(chain, transition):
+    """Exponentials of the transitions into the next step."""
+    classes = transition.shape[0]
+    top = -math.inf
+    for i in range(classes):
+        for c in range(classes):
+            top = max(top, transition[i, c])
+    _, scale = exp_wide(top if top > -math.inf else 0.0)
+    good = 1.0
+    for i in range(classes):
+        for c in range(classes):
+            m, e = exp_wide(transition[i, c])
+            weight = m * power_of_two(e - scale)
+            chain.matrix[c, i] = weight if weight >= FLOOR else 0.0
+            if weight < FLOOR and m > 0.0:
+                good = 0.0
+    chain.scales[MATRIX], chain.good[MATRIX] = scale, good
+
+
+@inlined
+def arrive(terms, chain, step):
+    """The row `star` of a step, from `closed` of the one before."""
+    chain.good[STAR] = 1.0
+    if step == 0:
+        scale = -math.inf
+        for c in range(chain.star.size):
+            chain.star[c], chain.lift[c] = exp_wide(terms.start[c])
+            scale = max(scale, chain.lift[c] if chain.star[c] > 0.0 else -math.inf)
+        scale = scale if scale > -math.inf else 0.0
+        for c in range(chain.star.size):
+            chain.lift[c] -= scale
+        chain.scales[STAR], chain.good[STAR] = scale, 0.0
+        return
+    if terms.transition.strides[0] != 0 and step > 1:
+        read_matrix(chain, terms.transition[step - 1])
+    lowest = math.inf
+    for c in range(chain.star.size):
+        chain.star[c] = dot(chain.matrix[c], 0, chain.linear, 0, chain.linear.size)
+        chain.lift[c] = 0.0
+        lowest = min(lowest, chain.star[c])
+    chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
+    if lowest < LOW:
+        exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
+        for c in range(chain.star.size):
+            if chain.star[c] < LOW and not (exact and chain.star[c] == 0.0):
+                arrive_exactly(terms, chain, step, c)
+                chain.good[STAR] = 0.0
+
+
+@inlined
+def read_emissions(terms, chain, step):
+    """The emissions of a position less the largest of them, which is returned and added to the peaks."""
+    peak = -math.inf
+    for c in range(chain.emissions.size):
+        chain.emissions[c] = np.float64(terms.emissions[step, c])
+        peak = max(peak, chain.emissions[c])
+    peak = peak if peak > -math.inf else 0.0
+    for c in range(chain.emissions.size):
+        chain.emissions[c] -= peak
+    chain.peaks[0], error = two_sum(chain.peaks[0], peak)
+    chain.peaks[1] += error
+    return peak
+
+
+@inlined
+def two_sum(a, b):
+    """`a + b` as its rounded value and the exact error of rounding (Knuth)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)

@@ -1,0 +1,194 @@
+"""Where the two scans meet: what one kept, the other multiplies with, and posteriors are the products.
+
+The forward scan keeps its messages over the first half of the positions, the backward scan over the second;
+then each goes on over the half of the other. At a position, a scan's own `star` and the other's `closed` make
+the posterior of the boundary at which it enters, its own `closed` and the other's `star` that of the boundary
+at which it leaves. Everything else follows in proportions: transitions as shares of what entered, durations
+as shares of what left, positions as what entered and has not left.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
+from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.rows import dot, multiply_row, pack_row, row_sum
+from semicrf_reference.compiled.state import CLOSED, STAR, STOP
+from semicrf_reference.compiled.tally import count, counted
+from semicrf_reference.compiled.wide import LOW, add, normal, power_of_two
+
+PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
+"""What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
+
+ROUNDING = 2.0**-44
+"""What is left of a sum of probabilities when all of them were taken off again, at most."""
+
+
+@inlined
+def place(half, step):
+    """The position of a step."""
+    return half.length - 1 - step if half.backward else step
+
+
+@inlined
+def keep(chain, half, step):
+    """Keep the messages of a step."""
+    at = place(half, step)
+    pack_row(chain.star, chain.good[STAR] == 1.0, chain.star, chain.lift, 0.0, half.stars[at])
+    good, scale = chain.good[CLOSED] == 1.0, chain.scales[CLOSED]
+    pack_row(chain.linear, good, chain.values, chain.exponents, scale, half.closeds[at])
+    half.scales[at, STAR] = chain.scales[STAR]
+    half.scales[at, CLOSED] = chain.scales[CLOSED]
+
+
+@inlined
+def meet_star(terms, chain, half, step):
+    """Posteriors of what enters at a step, and of the transitions that lead there."""
+    at = place(half, step)
+    exponent = chain.scales[STAR] + half.scales[at, CLOSED] - half.total[1]
+    good = chain.good[STAR] == 1.0
+    multiply_row(
+        chain.star, good, chain.star, chain.lift, 0.0, half.closeds[at], 1.0 / half.total[0], exponent,
+        half.entering,
+    )  # fmt: skip
+    if step <= half.first:
+        return
+    row = 0
+    if len(half.transitions) > 1:
+        row = at + 1 if half.backward else at
+    for c in range(chain.star.size):
+        if chain.lift[c] == 0.0 and chain.star[c] > 0.0:
+            share = half.entering[c] / chain.star[c]
+            for i in range(chain.linear.size):
+                half.joint[c, i] += share * chain.linear[i]
+        elif half.entering[c] > 0.0:
+            transitions_exactly(terms, chain, half, step, c, row)
+    if len(half.transitions) > 1:
+        count_transitions(chain, half, row)
+
+
+@jit
+def count_transitions(chain, half, row):
+    """Add what `joint` holds to the transitions, and empty it."""
+    for c in range(chain.star.size):
+        for i in range(chain.star.size):
+            share = half.joint[c, i] * chain.matrix[c, i] if chain.matrix[c, i] > 0.0 else 0.0
+            half.joint[c, i] = 0.0
+            if half.backward:
+                half.transitions[row, c, i] += share
+            else:
+                half.transitions[row, i, c] += share
+
+
+@inlined
+def meet_closed(terms, chain, window, half, step):
+    """Posteriors of what leaves at a step, of its durations, and of the position between."""
+    at = place(half, step)
+    exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
+    good = chain.good[CLOSED] == 1.0
+    multiply_row(
+        chain.linear, good, chain.values, chain.exponents, chain.scales[CLOSED], half.stars[at],
+        1.0 / half.total[0], exponent, half.leaving,
+    )  # fmt: skip
+
+    steps = step + 1 - half.first
+    count(window, steps, half.leaving)
+    for c in range(half.leaving.size):
+        if window.dots[c] == 0.0 and half.leaving[c] > 0.0:
+            count_exactly(window, terms, step, steps, c, half.leaving[c], half.durations)
+
+    for c in range(half.covering.size):
+        half.covering[c] += half.entering[c]
+        half.passed[c] += half.entering[c]
+    mass = row_sum(half.covering)
+    for c in range(half.covering.size):
+        half.position[at, c] = half.covering[c] / mass  # 1, but for the rounding of the two scans
+        left = half.covering[c] - half.leaving[c]
+        over = left < ROUNDING * min(half.passed[c], math.sqrt(half.passed[c]))
+        half.covering[c] = 0.0 if over else left
+        half.passed[c] = 0.0 if over else half.passed[c]
+    if len(half.begins) > 0:
+        for c in range(half.covering.size):
+            half.begins[at, c] = half.leaving[c] if half.backward else half.entering[c]
+            half.ends[at, c] = half.entering[c] if half.backward else half.leaving[c]
+    if at == 0:
+        for c in range(half.covering.size):
+            half.edges[0, c] = half.leaving[c] if half.backward else half.entering[c]
+    if at == half.length - 1:
+        for c in range(half.covering.size):
+            half.edges[1, c] = half.entering[c] if half.backward else half.leaving[c]
+
+
+@jit
+def forget(half):
+    """Nothing is allowed, so every posterior is 0."""
+    for u in range(half.length):
+        for c in range(half.position.shape[1]):
+            half.position[u, c] = 0.0
+        if len(half.begins) > 0:
+            for c in range(half.position.shape[1]):
+                half.begins[u, c] = half.ends[u, c] = 0.0
+
+
+@jit
+def empty_joint(half):
+    """No transition has been counted."""
+    for c in range(half.joint.shape[0]):
+        for i in range(half.joint.shape[0]):
+            half.joint[c, i] = 0.0
+
+
+@jit
+def close_half(chain, window, half):
+    """Add what was counted for the whole half."""
+    counted(window, half.durations)
+    if len(half.transitions) == 1 and half.length > 1:
+        count_transitions(chain, half, 0)
+
+
+@jit
+def join(terms, forward, window, half, back_terms, backward, back_window, back_half):
+    """The weight of everything, from the states of both scans between the halves.
+
+    A segmentation has a boundary there, or a segment that crosses it: the sum is over both. `covering` of
+    each half becomes the posterior of the segments that cross, by label.
+    """
+    weight, exponent = 0.0, 0.0
+    for c in range(forward.star.size):
+        m, e = forward.star[c] * backward.values[c], forward.lift[c] + backward.exponents[c]
+        weight, exponent = add(weight, exponent, m, e + forward.scales[STAR])
+    for c in range(forward.star.size):
+        m, e = crossing(terms, window, half, back_terms, back_window, back_half, c)
+        half.covering[c], half.entering[c] = m, e
+        weight, exponent = add(weight, exponent, m, e)
+    weight, exponent = normal(weight, exponent)
+    for c in range(forward.star.size):
+        m, e = half.covering[c], half.entering[c]
+        share = m / weight * power_of_two(e - exponent) if weight > 0.0 else 0.0
+        half.covering[c] = half.passed[c] = back_half.covering[c] = back_half.passed[c] = share
+    half.total[0] = back_half.total[0] = weight
+    half.total[1] = back_half.total[1] = exponent
+
+
+@jit
+def crossing(terms, window, half, back_terms, back_window, back_half, c):
+    """The weight of the segments of one label that begin in the first half and end in the second."""
+    max_duration = window.weights.shape[1]
+    steps, back_steps = half.length - back_half.first, back_half.first
+    reach, back_reach = min(max_duration, steps), min(max_duration, back_steps)
+    if window.newest[c] < steps - reach or back_window.newest[c] < back_steps - back_reach:
+        return 0.0, 0.0
+    stop, back_stop = window.marks[STOP], back_window.marks[STOP]
+    total = 0.0
+    for d in range(1, min(reach, max_duration - 1) + 1):
+        count = min(back_reach, max_duration - d)
+        total += window.tape[c, stop - d] * dot(
+            back_window.tape[c], back_stop - count, window.weights[c], max_duration - d - count, count
+        )
+    if total >= LOW:
+        exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
+        return normal(total / window.best[c] * window.gain[c] * back_window.gain[c], exponent)
+    return crossing_exactly(terms, window, back_terms, back_window, c, steps, back_steps)

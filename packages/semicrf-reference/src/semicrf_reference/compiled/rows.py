@@ -1,0 +1,76 @@
+"""Rows of numbers, one a label: their linear form, their products and sums."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semicrf_reference.compiled.jit import inlined, summed
+from semicrf_reference.compiled.wide import FLOOR, exponent_of, normal, pack, power_of_two, unpack
+
+
+@inlined
+def linear_row(values, exponents, linear):
+    """The row `values * 2**exponents` relative to the largest of its numbers.
+
+    Returns: the scale, and whether the linear form is good: every number is 0 or at least FLOOR.
+    """
+    top, lowest = -math.inf, math.inf
+    for c in range(values.size):
+        size = exponents[c] + exponent_of(values[c])
+        top = max(top, size if values[c] > 0.0 else -math.inf)
+    scale = top if top > -math.inf else 0.0
+    for c in range(values.size):
+        linear[c] = values[c] * power_of_two(exponents[c] - scale)
+    for c in range(values.size):
+        lowest = min(lowest, linear[c] if values[c] > 0.0 else math.inf)
+    return scale, lowest >= FLOOR
+
+
+@inlined
+def pack_row(linear, good, values, exponents, scale, out):
+    """Pack a row: `linear` where that is good, and `values * 2**(exponents - scale)` otherwise."""
+    for c in range(out.size):
+        out[c] = linear[c]
+    if not good:
+        for c in range(out.size):
+            out[c] = pack(values[c], exponents[c] - scale)
+
+
+@inlined
+def multiply_row(linear, good, values, exponents, scale, packed, mantissa, exponent, out):
+    """`out = row * packed * mantissa * 2**exponent`, where that is at most about 1.
+
+    The row is given as for `pack_row`; `exponent` includes the scales of both.
+    """
+    half = math.floor(0.5 * exponent)
+    left, right = power_of_two(half), power_of_two(exponent - half) * mantissa
+    lowest = 0.0
+    for c in range(out.size):
+        out[c] = (linear[c] * left) * (packed[c] * right)
+    for c in range(out.size):
+        lowest = min(lowest, packed[c])
+    if lowest < 0.0 or not good or abs(exponent) > 1800.0:
+        for c in range(out.size):
+            m, e = unpack(packed[c])
+            m, e = normal(m * values[c], e + exponents[c] - scale)
+            out[c] = m * mantissa * power_of_two(e + exponent)
+
+
+@summed
+def dot(a, a_first, b, b_first, count):
+    """Sum of the products of `count` entries of two rows."""
+    total = 0.0
+    for k in range(np.uint64(count)):
+        total += a[np.uint64(a_first) + k] * b[np.uint64(b_first) + k]
+    return total
+
+
+@summed
+def row_sum(row):
+    """Sum of a row."""
+    found = 0.0
+    for c in range(row.size):
+        found += row[c]
+    return found

@@ -1,0 +1,170 @@
+"""What a scan holds: the chain of messages, the window of open segments, and its half of the posteriors.
+
+All of it lies in the arrays of a workspace, which kernels get as plain arrays and name with the classes here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from semicrf_reference.compiled.jit import inlined
+from semicrf_reference.compiled.problem import Array
+from semicrf_spec.cost import Size
+
+STAR, CLOSED, MATRIX = 0, 1, 2
+"""Entries of `Chain.scales` and `Chain.good`, and of what a `Half` keeps of them."""
+
+STOP, WAITING, COUNTED, OLDEST = range(4)
+"""Entries of `Window.marks`: where the tape ends, how many steps of shares wait to be added to the tally,
+where the tape ended at the last of them, and the first entry of the tape that counts."""
+
+SCALE, PEAK = 0, 1
+"""Columns of `Window.times`."""
+
+NO_REFERENCE = -(2.0**60)
+"""The reference of a label without open segments: whatever begins is far above it."""
+
+BLOCK = 4
+"""Steps whose shares are added to the tally at once, as each entry of it is then read and written once."""
+
+
+class Chain(NamedTuple):
+    """What goes from step to step beside the window.
+
+    `star` is `star * 2**(lift + scales[STAR])`, the lift 0 but where a number is too small for that; `closed`
+    is the wide row `values * 2**exponents`, and `linear` its linear form. `matrix[c, i]` is
+    `exp(transition[i, c])` relative to its scale. `good` says which of the three have nothing left out.
+    """
+
+    matrix: Array
+    star: Array
+    lift: Array
+    linear: Array
+    values: Array
+    exponents: Array
+    emissions: Array
+    scales: Array
+    good: Array
+    peaks: Array  # the sum of the peaks of the emissions, as two float64
+
+
+class Window(NamedTuple):
+    """The open segments of one scan; rows have an entry a label.
+
+    `newest` is the step of the last segment that began, `oldest` the first step of which not every segment
+    has been forbidden since. `stars`, `lifts` and `times` keep the messages of the last K steps, with their
+    scale and the peak of the emissions, and `opened` takes the segments of one label as wide numbers: that is
+    what sums by definition are made of.
+    """
+
+    weights: Array  # (C, K)
+    tape: Array  # (C, at least 2 K), the last entry at marks[STOP] - 1
+    gain: Array
+    reference: Array
+    best: Array  # exp of the largest duration score, as a wide number
+    best_exponent: Array
+    toll: Array  # what a segment pays when it begins
+    toll_exponent: Array
+    entry: Array
+    dots: Array
+    newest: Array
+    oldest: Array
+    stars: Array  # (K, C), the row of a step is step % K
+    lifts: Array
+    times: Array  # (K, 2)
+    opened: Array  # (2, K)
+    shares: Array  # (BLOCK, C)
+    tally: Array  # (C, K), as weights
+    marks: Array
+
+
+class Half(NamedTuple):
+    """What one scan keeps for the other, and the posteriors it makes of what the other kept.
+
+    Rows are positions. `position` may be the memory of `closeds`, and `begins` that of `stars`, as they are
+    written after these were read.
+    """
+
+    stars: Array  # (L, C)
+    closeds: Array  # (L, C)
+    scales: Array  # (L, 2)
+    position: Array  # (L, C)
+    begins: Array  # (L, C), or (0, C) where nobody asks
+    ends: Array
+    edges: Array  # (2, C): labels of the first and the last segment
+    transitions: Array  # (C, C), or (T, C, C) with one for each boundary
+    durations: Array  # (K, C)
+    joint: Array  # (C, C), as the matrix of the chain
+    entering: Array
+    leaving: Array
+    covering: Array
+    passed: Array
+    total: Array  # the weight of everything, as a wide number
+    backward: bool
+    length: int
+    first: int  # the step from which segments count that begin there: the forward scan counts the others
+
+
+SCAN = ", ".join(["float64[:,::1]"] * 12 + ["int64[:,::1]", "int64[::1]"])
+WORKSPACE = f"float64[:,:,::1], float64[:,::1], {SCAN}, {SCAN}"
+"""Types of the arrays of a `workspace`."""
+
+
+def workspace(size: Size, kept: Array) -> tuple[Array, ...]:
+    """The state of both scans of a sequence; `kept` is `(B, T, C)` or `(1, T, C)`."""
+    return (kept, np.empty((size.time, 2)), *scan_state(size), *scan_state(size))
+
+
+def scan_state(size: Size) -> tuple[Array, ...]:
+    """What one scan takes from step to step: the arrays of its `Window`, `Chain` and `Half`."""
+    longest, classes = max(1, min(size.max_duration, size.time)), size.classes
+    shapes = (
+        (18, classes),
+        (classes, classes),
+        (classes, classes),
+        (4, 3),
+        (classes, longest),
+        (classes, longest),
+        (classes, longest + max(longest, 256)),
+        (4, classes),
+        (longest, classes),
+        (longest, classes),
+        (longest, 2),
+        (2, longest),
+    )
+    integers = (np.empty((2, classes), np.int64), np.empty(4, np.int64))
+    return (*map(np.empty, shapes), *integers)
+
+
+@inlined
+def chain_in(rows, matrix, scalars):
+    """The chain in a workspace."""
+    return Chain(
+        matrix, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], scalars[0], scalars[1], scalars[2]
+    )
+
+
+@inlined
+def window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks):
+    """The window in a workspace."""
+    return Window(
+        weights, tape, rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], steps[0],
+        steps[1], stars, lifts, times, opened, shares, tally, marks,
+    )  # fmt: skip
+
+
+@inlined
+def half_in(
+    rows, joint, scalars, kept, scales, position, begins, ends, edges, transitions, durations, b, n, first,
+):  # fmt: skip
+    """The half of a workspace that belongs to sequence b; what has one row serves every sequence."""
+    stars, closeds = kept[min(b, len(kept) - 1)], position[min(b, len(position) - 1)]
+    wanted = min(b, len(begins) - 1)
+    counted = min(b, len(durations) - 1)
+    return Half(
+        stars, closeds, scales, closeds, begins[wanted], ends[wanted], edges[:, counted],
+        transitions[counted], durations[counted], joint, rows[14], rows[15], rows[16], rows[17], scalars[3],
+        first > 0, n, first,
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""The tally of durations: segments that end, shared out among those that were open.
+
+A segment of label c and duration d that ends at a step has the share `weights * tape / dots` of all that end
+there, `dots` being the sum of those products. The tally adds up `ending / dots * tape`, some steps at once,
+and is multiplied with the weights at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.state import BLOCK, COUNTED, OLDEST, STOP, WAITING
+
+
+@inlined
+def count(window, steps, ending):
+    """Add segments that end here to the tally: `ending[c]`, in the proportions of their weights.
+
+    Those that began in the last `steps` steps count, of every label.
+    """
+    waiting = window.marks[WAITING]
+    for c in range(ending.size):
+        window.shares[waiting, c] = ending[c] / window.dots[c] if window.dots[c] > 0.0 else 0.0
+    window.marks[WAITING] = waiting + 1
+    window.marks[COUNTED] = window.marks[STOP]
+    window.marks[OLDEST] = window.marks[STOP] - steps
+    if waiting + 1 == BLOCK:
+        count_waiting(window)
+
+
+@jit
+def count_waiting(window):
+    """Add what waits in `shares` to the tally, before the tape changes."""
+    max_duration = window.weights.shape[1]
+    waiting, window.marks[WAITING] = window.marks[WAITING], 0
+    start = window.marks[COUNTED] - waiting + 1 - max_duration  # of the window of the first that waits
+    reached = max(0, window.marks[OLDEST] - start)  # the first entry of the tally that all of them reach
+    for c in range(window.tape.shape[0]):
+        if waiting == BLOCK:
+            add_block(window.shares, c, window.tape[c], start, window.tally[c], reached)
+        else:
+            for j in range(waiting):
+                add_scaled(window.shares[j, c], window.tape[c], start + j, window.tally[c], reached)
+        for j in range(1, waiting):
+            for k in range(max(0, reached - j), reached):
+                window.tally[c, k] += window.shares[j, c] * window.tape[c, start + j + k]
+
+
+@inlined
+def add_block(shares, c, tape, start, tally, first):
+    """`tally[k] += sum_j shares[j, c] * tape[start + j + k]` from `first` on: one pass over the tally."""
+    a0, a1, a2, a3 = shares[0, c], shares[1, c], shares[2, c], shares[3, c]
+    start, first = np.uint64(start + first), np.uint64(first)
+    for k in range(np.uint64(tally.size) - first):
+        at = start + k
+        tally[first + k] += (a0 * tape[at] + a1 * tape[at + np.uint64(1)]) + (
+            a2 * tape[at + np.uint64(2)] + a3 * tape[at + np.uint64(3)]
+        )
+
+
+@inlined
+def add_scaled(scale, tape, start, tally, first):
+    """`tally[k] += scale * tape[start + k]` from `first` on."""
+    start, first = np.uint64(start + first), np.uint64(first)
+    for k in range(np.uint64(tally.size) - first):
+        tally[first + k] += scale * tape[start + k]
+
+
+@jit
+def counted(window, durations):
+    """Add the tally to `durations`, `(K, C)`."""
+    count_waiting(window)
+    max_duration = window.weights.shape[1]
+    for c in range(window.tally.shape[0]):
+        for d in range(max_duration):
+            weight = window.weights[c, max_duration - 1 - d]
+            if weight > 0.0:
+                durations[d, c] += weight * window.tally[c, max_duration - 1 - d]

@@ -1,0 +1,34 @@
+"""The terms of one sequence, in the direction of a scan."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from semicrf_reference.compiled.jit import inlined
+from semicrf_reference.compiled.problem import Array
+
+
+class Terms(NamedTuple):
+    """The terms of one sequence, in the direction of the scan; what is missing has no columns."""
+
+    emissions: Array  # (L, C)
+    transition: Array  # (L - 1, C, C), row s - 1 leads to step s
+    duration: Array  # (K, C)
+    start: Array
+    begin: Array  # (L, C) or (L, 0)
+    finish: Array  # (L, C) or (L, 0)
+
+
+@inlined
+def forward_terms(b, n, emissions, transition, duration, start, end, begin, finish):
+    """The terms of a sequence, as they are."""
+    return Terms(emissions[b, :n], transition[b, 1:n], duration[b], start, begin[b, :n], finish[b, :n])
+
+
+@inlined
+def backward_terms(b, n, emissions, transposed, duration, start, end, begin, finish):
+    """The terms of a sequence read from its end."""
+    return Terms(
+        emissions[b, :n][::-1], transposed[b, 1:n][::-1], duration[b], end,
+        finish[b, :n][::-1], begin[b, :n][::-1],
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""The window of a scan: for every label, the open segments and what each of them weighs so far.
+
+A segment of label c that began d positions ago weighs
+
+    tape[c, stop - d] * gain[c] * 2**reference[c]
+
+so an emission is one multiplication a label, not one a segment, and the sum over durations is a dot product
+with `weights[c]`, the exponentials of the duration scores from the longest to the shortest. These are
+relative to the largest duration score of the label, which a segment pays when it begins.
+
+Entries of the tape that are far below the reference become 0. Where so little of a sum is left that it may
+matter, it is taken once more from its definition, in wide numbers, and the tape is written anew around it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semicrf_reference.compiled.definition import close_exactly
+from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.rows import dot
+from semicrf_reference.compiled.state import NO_REFERENCE, PEAK, SCALE, STOP, WAITING
+from semicrf_reference.compiled.tally import count_waiting
+from semicrf_reference.compiled.wide import LOW, exp_wide, exponent_of, normal, power_of_two
+
+CEILING = 2.0**200
+"""Entries of the tape stay below it."""
+
+
+@jit
+def clear(window, duration):
+    """No segment is open; durations are read."""
+    classes, max_duration = window.weights.shape
+    window.marks[STOP] = window.marks[WAITING] = 0
+    for c in range(classes):
+        best = -math.inf
+        for d in range(duration.shape[0]):
+            best = max(best, duration[d, c])
+        best = best if best > -math.inf else 0.0
+        window.best[c], window.best_exponent[c] = exp_wide(best)
+        window.toll[c], window.toll_exponent[c] = window.best[c], window.best_exponent[c]
+        for d in range(max_duration):
+            m, e = exp_wide(duration[d, c] - best)
+            window.weights[c, max_duration - 1 - d] = m * power_of_two(e)
+            window.tally[c, d] = 0.0
+        window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
+        window.newest[c], window.oldest[c] = -1, 0
+
+
+@inlined
+def enter(window, begin, step, star, lift, scale):
+    """Segments of every label begin, each weighing `star * 2**(lift + scale)` and its toll."""
+    place = next_place(window)
+    if begin.shape[1] > 0:
+        for c in range(star.size):
+            m, e = exp_wide(np.float64(begin[step, c]))
+            window.toll[c], window.toll_exponent[c] = window.best[c] * m, window.best_exponent[c] + e
+    highest = 0.0
+    for c in range(star.size):
+        weight = star[c] * window.toll[c] / window.gain[c]
+        exponent = lift[c] + scale + window.toll_exponent[c] - window.reference[c]
+        window.entry[c] = weight * power_of_two(exponent)
+        highest = max(highest, window.entry[c])
+    if highest > CEILING:
+        for c in range(star.size):
+            window.entry[c] = rebase(window, c, star[c], lift[c] + scale, place)
+    for c in range(star.size):
+        window.tape[c, place] = window.entry[c]
+        if star[c] != 0.0 and window.toll[c] != 0.0:
+            window.newest[c] = step
+    window.marks[STOP] = place + 1
+    row = step % window.stars.shape[0]
+    for c in range(star.size):
+        window.stars[row, c] = star[c]
+        window.lifts[row, c] = lift[c]
+    window.times[row, SCALE] = scale
+
+
+@inlined
+def next_place(window):
+    """Where on the tape the next segments go; at its end the window moves to its beginning."""
+    stop = window.marks[STOP]
+    if stop == window.tape.shape[1]:
+        count_waiting(window)
+        kept = window.weights.shape[1]
+        for c in range(window.tape.shape[0]):
+            for k in range(kept):
+                window.tape[c, k] = window.tape[c, stop - kept + k]
+        stop = kept
+    return stop
+
+
+@jit
+def rebase(window, c, star, exponent, place):
+    """The entry of one label; where it would be above the ceiling it becomes the reference."""
+    m, e = normal(star * window.toll[c] / window.gain[c], exponent + window.toll_exponent[c])
+    above = e - window.reference[c]
+    if m == 0.0 or m * power_of_two(above) <= CEILING:
+        return m * power_of_two(above)
+    count_waiting(window)
+    for k in range(max(0, place - window.weights.shape[1]), place):
+        window.tape[c, k] *= power_of_two(-above)
+    window.reference[c] = e
+    return m
+
+
+@inlined
+def advance(window, step, emissions, peak):
+    """Every open segment grows by one position, of which `emissions` are the scores less their `peak`."""
+    lowest = 0.0
+    for c in range(emissions.size):
+        lowest = min(lowest, emissions[c])
+    for c in range(emissions.size):
+        m, e = exp_wide(emissions[c])
+        grown = window.gain[c] * m
+        shift = exponent_of(grown)
+        window.gain[c] = grown * power_of_two(-shift)
+        window.reference[c] += e + shift
+    window.times[step % window.times.shape[0], PEAK] = peak
+    if lowest == -math.inf:
+        for c in range(emissions.size):
+            if emissions[c] == -math.inf:
+                forbid(window, step, c)
+
+
+@jit
+def forbid(window, step, c):
+    """Every open segment of a label is lost."""
+    count_waiting(window)
+    stop = window.marks[STOP]
+    for k in range(max(0, stop - (step + 1 - window.oldest[c]), stop - window.weights.shape[1]), stop):
+        window.tape[c, k] = 0.0
+    window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
+    window.newest[c], window.oldest[c] = -1, step + 1
+
+
+@inlined
+def close(window, terms, step, values, exponents):
+    """The summed weight of every label's segments that end here, each times its duration's: wide numbers.
+
+    `dots` keeps the sum over the tape, 0 where it did not serve.
+    """
+    max_duration = window.weights.shape[1]
+    reach = min(max_duration, step + 1)
+    start = window.marks[STOP] - reach
+    doubtful = False
+    for c in range(values.size):
+        total = dot(window.weights[c], max_duration - reach, window.tape[c], start, reach)
+        window.dots[c] = total
+        doubtful |= total < LOW and window.newest[c] > step - reach
+    for c in range(values.size):
+        values[c] = window.dots[c] * window.gain[c]
+        exponents[c] = window.reference[c]
+    if doubtful:
+        for c in range(values.size):
+            if window.dots[c] < LOW and window.newest[c] > step - reach:
+                values[c], exponents[c] = close_exactly(window, terms, step, c)
+                window.dots[c] = 0.0
+    if terms.finish.shape[1] > 0:
+        for c in range(values.size):
+            m, e = exp_wide(np.float64(terms.finish[step, c]))
+            values[c] *= m
+            exponents[c] += e
