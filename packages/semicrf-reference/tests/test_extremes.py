@@ -157,6 +157,30 @@ def test_a_large_negative_score_may_stand_for_forbidden(backend, mask):
         assert_close(getattr(backend.posteriors(**finite), name), counts, FLOAT64_POSTERIOR, name)
 
 
+@pytest.mark.parametrize("mask", [-1e9, -1e15, -1e30])
+def test_a_position_masked_for_every_label_shifts_the_log_partition_and_nothing_else(mask):
+    potentials = random_potentials(1, 60, 6, 3, seed=84)
+    emissions = potentials.emissions.copy()
+    emissions[:, 25] = 0.0
+    plain = tensors(with_terms(potentials, emissions=emissions))
+    masked = {**plain, "emissions": plain["emissions"].clone()}
+    masked["emissions"][:, 25] = mask
+    expected = compiled.log_partition(**plain) + mask
+    assert_close(compiled.log_partition(**masked), expected, FLOAT64_RELATIVE, "log_partition")
+    for name, counts in compiled.posteriors(**plain)._asdict().items():
+        assert torch.equal(getattr(compiled.posteriors(**masked), name), counts)
+
+
+@pytest.mark.parametrize("duration", [30, 300])
+def test_labels_may_be_reachable_in_turn_only_and_far_apart(duration):
+    """What a forced alignment is: messages of neighbouring labels differ by thousands of nats."""
+    potentials = random_potentials(1, 600, duration, 5, seed=85, scale=20.0)
+    transition = np.where(np.eye(5) + np.eye(5, k=1) > 0, potentials.transition, -np.inf)
+    start, end = np.full(5, -np.inf), np.full(5, -np.inf)
+    start[0], end[4] = 0.0, 0.0
+    assert_backends_agree(tensors(with_terms(potentials, transition=transition, start=start, end=end)))
+
+
 @pytest.mark.parametrize("allowed", [1, 7, 40])
 def test_every_duration_but_one_may_be_forbidden(allowed):
     potentials = random_potentials(2, 280, 40, 3, seed=77, lengths=[280, 279])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch.autograd import grad, gradcheck, gradgradcheck
+from torch.autograd.forward_ad import dual_level, make_dual
 
 from semicrf_reference import compiled, eager
 from semicrf_spec import Potentials
@@ -292,3 +293,38 @@ def test_gradients_twice_by_what_is_no_term_are_exact(backend):
     (first,) = grad(backend.log_partition(**terms), terms["emissions"], weights, create_graph=True)
     (found,) = grad(first.sum(), weights)
     assert_close(found, terms["lengths"].double(), FLOAT64_POSTERIOR)
+
+
+REVERSE_MODE = "use torch.autograd.grad or backward"
+TERMS = tensors(FULL)
+
+
+def total_by_emissions(emissions, backend=compiled):
+    return backend.log_partition(**{**TERMS, "emissions": emissions}).sum()
+
+
+# PyTorch's own rules for forward mode still use what PyTorch deprecates
+forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+
+@forward_mode
+@pytest.mark.parametrize("name", ["log_partition", "posteriors", "entropy"])
+def test_forward_mode_is_refused_and_not_answered_with_zeros(name):
+    with dual_level():
+        emissions = make_dual(TERMS["emissions"], torch.ones_like(TERMS["emissions"]))
+        with pytest.raises(NotImplementedError, match=f"emissions carries.*{REVERSE_MODE}"):
+            getattr(compiled, name)(**{**TERMS, "emissions": emissions})
+
+
+@forward_mode
+@pytest.mark.parametrize("transform", [torch.func.jacfwd, torch.func.grad])
+def test_transforms_of_torch_func_are_refused_with_the_remedy(transform):
+    with pytest.raises((NotImplementedError, RuntimeError), match=REVERSE_MODE):
+        transform(total_by_emissions)(TERMS["emissions"])
+
+
+@forward_mode
+def test_transforms_of_torch_func_reach_into_the_oracle():
+    expected = compiled.posteriors(**TERMS).position
+    for transform in (torch.func.jacfwd, torch.func.grad):
+        assert_close(transform(total_by_emissions)(TERMS["emissions"], eager), expected, FLOAT64_POSTERIOR)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -195,3 +196,27 @@ def test_an_error_in_one_call_leaves_nothing_broken(two_threads):
         with pytest.raises(ValueError, match=r"emissions\[3, 7, 1\]"):
             getattr(compiled, name)(**broken)
     assert same_bits(answers(), expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_an_interrupted_call_leaves_nothing_broken(two_threads):
+    long = dict(random_potentials(1, 60_000, 400, 8, seed=92, optional=False).map(torch.from_numpy).items())
+    expected = answers()
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    def call_until_interrupted():
+        while True:
+            compiled.posteriors(**long)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for seconds in (0.001, 0.01, 0.05):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(KeyboardInterrupt):
+                call_until_interrupted()
+            assert same_bits(answers(), expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

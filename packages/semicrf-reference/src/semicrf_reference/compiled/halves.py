@@ -9,8 +9,6 @@ as shares of what left, positions as what entered and has not left.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
@@ -23,8 +21,8 @@ from semicrf_reference.compiled.wide import LOW, add, normal, power_of_two
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
 
-ROUNDING = 2.0**-44
-"""What is left of a sum of probabilities when all of them were taken off again, at most."""
+ROUNDING = 2.0**-38
+"""What is left of probabilities, added up and taken off again, is less: relative to their sum, or to 1."""
 
 
 @inlined
@@ -40,8 +38,9 @@ def keep(chain, half, step):
     pack_row(chain.star, chain.good[STAR] == 1.0, chain.star, chain.lift, 0.0, half.stars[at])
     good, scale = chain.good[CLOSED] == 1.0, chain.scales[CLOSED]
     pack_row(chain.linear, good, chain.values, chain.exponents, scale, half.closeds[at])
-    half.scales[at, STAR] = chain.scales[STAR]
-    half.scales[at, CLOSED] = chain.scales[CLOSED]
+    for row in (STAR, CLOSED):
+        half.scales[at, row] = chain.scales[row]
+        half.good[at, row] = chain.good[row]
 
 
 @inlined
@@ -49,7 +48,7 @@ def meet_star(terms, chain, half, step):
     """Posteriors of what enters at a step, and of the transitions that lead there."""
     at = place(half, step)
     exponent = chain.scales[STAR] + half.scales[at, CLOSED] - half.total[1]
-    good = chain.good[STAR] == 1.0
+    good = chain.good[STAR] * half.good[at, CLOSED] == 1.0
     multiply_row(
         chain.star, good, chain.star, chain.lift, 0.0, half.closeds[at], 1.0 / half.total[0], exponent,
         half.entering,
@@ -88,7 +87,7 @@ def meet_closed(terms, chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
     at = place(half, step)
     exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
-    good = chain.good[CLOSED] == 1.0
+    good = chain.good[CLOSED] * half.good[at, STAR] == 1.0
     multiply_row(
         chain.linear, good, chain.values, chain.exponents, chain.scales[CLOSED], half.stars[at],
         1.0 / half.total[0], exponent, half.leaving,
@@ -103,11 +102,12 @@ def meet_closed(terms, chain, window, half, step):
     for c in range(half.covering.size):
         half.covering[c] += half.entering[c]
         half.passed[c] += half.entering[c]
-    mass = row_sum(half.covering)
+    mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
+    share = 1.0 / mass if mass > 0.0 else 0.0
     for c in range(half.covering.size):
-        half.position[at, c] = half.covering[c] / mass  # 1, but for the rounding of the two scans
+        half.position[at, c] = half.covering[c] * share
         left = half.covering[c] - half.leaving[c]
-        over = left < ROUNDING * min(half.passed[c], math.sqrt(half.passed[c]))
+        over = left < ROUNDING * min(half.passed[c], 1.0)
         half.covering[c] = 0.0 if over else left
         half.passed[c] = 0.0 if over else half.passed[c]
     if len(half.begins) > 0:

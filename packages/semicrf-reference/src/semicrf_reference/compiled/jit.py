@@ -75,20 +75,19 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        ready: dict[tuple[str, str], Function] = {}
+        ready: dict[tuple[np.dtype[Any], np.dtype[Any]], Function] = {}
 
-        def compiled(real: str, index: str) -> Function:
+        def compiled(real: np.dtype[Any], index: np.dtype[Any]) -> Function:
             with _one_at_a_time:
                 if (real, index) not in ready:
                     dispatcher = cached(function)
-                    dispatcher.compile(signature.replace("real", real).replace("index", index))
+                    dispatcher.compile(signature.replace("real", real.name).replace("index", index.name))
                     dispatcher.disable_compile()
                     ready[real, index] = dispatcher
             return ready[real, index]
 
         def call(*args: Any) -> None:
-            real = next(arg.dtype.name for arg in args if isinstance(arg, np.ndarray))
-            dtypes = real, args[-1].dtype.name
+            dtypes = next(arg.dtype for arg in args if isinstance(arg, np.ndarray)), args[-1].dtype
             (ready.get(dtypes) or compiled(*dtypes))(*args)
 
         return call

@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 
 from semicrf_reference.compiled.problem import Answers, Problem, decoding_space
-from semicrf_reference.compiled.scan import Phase, scan_batch
-from semicrf_reference.compiled.state import workspace
+from semicrf_reference.compiled.scan import (
+    JOIN,
+    KEEP_BACKWARD,
+    KEEP_FORWARD,
+    MEET_BACKWARD,
+    MEET_FORWARD,
+    PASS,
+    scan_batch,
+)
+from semicrf_reference.compiled.state import passing_workspace, workspace
 from semicrf_reference.compiled.threads import run, threads_for
 from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
@@ -22,8 +30,8 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     answers = Answers.of_log_partition(problem.size)
 
     def scanned(first: int, last: int) -> None:
-        space = workspace(problem.size, answers.begins[:1])
-        scan_batch(first, last, Phase.PASS, Phase.PASS + 1, *problem.arrays, *answers, *space)
+        space = passing_workspace(problem.size)
+        scan_batch(first, last, PASS, PASS + 1, *problem.arrays, *answers, *space)
 
     run((scanned, ()), over=problem)
     return torch.from_numpy(answers.total)
@@ -41,20 +49,20 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
         return workspace(problem.size, kept)
 
     def whole(first: int, last: int) -> None:
-        scan_batch(first, last, 0, Phase.PASS, *problem.arrays, *answers, *space())
+        scan_batch(first, last, 0, PASS, *problem.arrays, *answers, *space())
 
     if batch >= threads_for(problem):
         run((whole, ()), over=problem)
     else:
         spaces = [space() for _ in range(batch)]
 
-        def one(first: int, last: int, phase: Phase) -> None:
+        def one(first: int, last: int, phase: int) -> None:
             for b in range(first, last):
                 scan_batch(b, b + 1, phase, phase + 1, *problem.arrays, *answers, *spaces[b])
 
-        run((one, (Phase.KEEP_FORWARD,)), (one, (Phase.KEEP_BACKWARD,)), over=problem)
-        run((one, (Phase.JOIN,)), over=problem)
-        run((one, (Phase.MEET_FORWARD,)), (one, (Phase.MEET_BACKWARD,)), over=problem)
+        run((one, (KEEP_FORWARD,)), (one, (KEEP_BACKWARD,)), over=problem)
+        run((one, (JOIN,)), over=problem)
+        run((one, (MEET_FORWARD,)), (one, (MEET_BACKWARD,)), over=problem)
 
     total, position, begins, ends, edges, transitions, durations = answers
     summed = transitions.sum(0) if len(transitions) > 1 else transitions[0]

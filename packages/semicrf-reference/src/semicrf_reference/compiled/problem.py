@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semicrf_spec import DensePotentials, Potentials
+from semicrf_spec import Potentials
 from semicrf_spec.cost import Size, scan_operations
 
 Array = npt.NDArray[Any]
-POSITIONAL = ("emissions", "begin", "finish")
 
 TERMS = (
     "real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
@@ -42,21 +41,31 @@ class Problem:
         """Read the arguments of an operator."""
         given: Potentials[Any] = Potentials(*terms)
         given.check_values()
-        real = torch.float32
-        for name in POSITIONAL:
-            term = getattr(given, name)
-            real = real if term is None else torch.promote_types(real, term.dtype)
-        dtypes = {"lengths": torch.int64, **dict.fromkeys(POSITIONAL, real)}
-        cast = {name: term.to(dtypes.get(name, torch.float64)) for name, term in given.items()}
         batch, time, classes = given.shape
-        for name in ("start", "end"):
-            cast.setdefault(name, torch.zeros(classes, dtype=torch.float64))
-        dense = {name: term.detach().numpy() for name, term in DensePotentials.of(Potentials(**cast)).items()}
-        dense |= {name: dense[name][..., :0] for name in ("begin", "finish") if name not in cast}
-        emissions, transition, *rest = dense.values()
-        arrays = (emissions, transition, transition.swapaxes(2, 3), *rest)
-        by_position = given.transition.ndim == 4
-        return cls(arrays, Size(batch, time, given.max_duration, classes), by_position)
+        real = torch.float32
+        for term in (given.emissions, given.begin, given.finish):
+            real = real if term is None else torch.promote_types(real, term.dtype)
+
+        def read(term: Tensor | None, dtype: torch.dtype, missing: Tensor, *shape: int) -> Array:
+            found: Array = (missing if term is None else term.detach()).to(dtype).expand(shape).numpy()
+            return found
+
+        zero = torch.zeros(())
+        nothing = given.emissions.detach()[..., :0]
+        at_boundaries = batch, time, classes, classes
+        transition = read(given.transition, torch.float64, zero, *at_boundaries)
+        arrays = (
+            read(given.emissions, real, zero, batch, time, classes),
+            transition,
+            transition.swapaxes(2, 3),
+            read(given.duration, torch.float64, zero, batch, -1, classes),
+            read(given.start, torch.float64, zero, classes),
+            read(given.end, torch.float64, zero, classes),
+            read(given.begin, real, nothing, batch, time, -1),
+            read(given.finish, real, nothing, batch, time, -1),
+            read(given.lengths, torch.int64, torch.full((), time), batch),
+        )
+        return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
 
     @property
     def operations(self) -> int:

@@ -9,6 +9,9 @@ import numpy as np
 from semicrf_reference.compiled.jit import inlined, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, normal, pack, power_of_two, unpack
 
+LARGEST = 1800.0
+"""Half of an exponent up to this, times FLOOR and the other way round, is within float64."""
+
 
 @inlined
 def linear_row(values, exponents, linear):
@@ -40,22 +43,20 @@ def pack_row(linear, good, values, exponents, scale, out):
 
 @inlined
 def multiply_row(linear, good, values, exponents, scale, packed, mantissa, exponent, out):
-    """`out = row * packed * mantissa * 2**exponent`, where that is at most about 1.
+    """`out = row * packed * mantissa * 2**exponent`, a row of probabilities.
 
-    The row is given as for `pack_row`; `exponent` includes the scales of both.
+    The row is given as for `pack_row`, and `good` also says that nothing in `packed` is below FLOOR. The
+    exponent includes the scales of both.
     """
     half = math.floor(0.5 * exponent)
     left, right = power_of_two(half), power_of_two(exponent - half) * mantissa
-    lowest = 0.0
     for c in range(out.size):
         out[c] = (linear[c] * left) * (packed[c] * right)
-    for c in range(out.size):
-        lowest = min(lowest, packed[c])
-    if lowest < 0.0 or not good or abs(exponent) > 1800.0:
+    if not good or abs(exponent) > LARGEST:
         for c in range(out.size):
             m, e = unpack(packed[c])
             m, e = normal(m * values[c], e + exponents[c] - scale)
-            out[c] = m * mantissa * power_of_two(e + exponent)
+            out[c] = min(m * mantissa * power_of_two(e + exponent), 1.0)
 
 
 @summed

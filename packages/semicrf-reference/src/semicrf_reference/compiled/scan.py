@@ -10,7 +10,6 @@ terms of the reversed sequence the same steps yield the messages of the backward
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 
 import numpy as np
 
@@ -75,15 +74,8 @@ def finished(chain, last):
     return whole + (rest + error + chain.peaks[1])
 
 
-class Phase(IntEnum):
-    """What there is to do for a sequence: all before PASS in turn, or PASS for the log partition alone."""
-
-    KEEP_FORWARD = 0
-    KEEP_BACKWARD = 1
-    JOIN = 2
-    MEET_FORWARD = 3
-    MEET_BACKWARD = 4
-    PASS = 5
+KEEP_FORWARD, KEEP_BACKWARD, JOIN, MEET_FORWARD, MEET_BACKWARD, PASS = range(6)
+"""What there is to do for a sequence: all before PASS in turn, or PASS for the log partition alone."""
 
 
 @kernel(f"void(int64, int64, int64, int64, {TERMS}, {ANSWERS}, {WORKSPACE})")
@@ -91,7 +83,7 @@ def scan_batch(
     first, last, first_phase, last_phase,
     emissions, transition, transposed, duration, start, end, begin, finish, lengths,
     total, position, begins, ends, edges, transitions, durations,
-    kept, scales,
+    kept, scales, good,
     rows, matrix, joint, scalars, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks,
     rows_, matrix_, joint_, scalars_, weights_, tally_, tape_, shares_, stars_, lifts_, times_, opened_,
     steps_, marks_,
@@ -111,31 +103,31 @@ def scan_batch(
         terms = forward_terms(b, n, emissions, transition, duration, start, end, begin, finish)
         terms_ = backward_terms(b, n, emissions, transposed, duration, start, end, begin, finish)
         half = half_in(
-            rows, joint, scalars, kept, scales, position, begins, ends, edges,
+            rows, joint, scalars, kept, scales, good, position, begins, ends, edges,
             transitions[0], durations[0], b, n, begun,
         )  # fmt: skip
         half_ = half_in(
-            rows_, joint_, scalars_, kept, scales, position, begins, ends, edges,
+            rows_, joint_, scalars_, kept, scales, good, position, begins, ends, edges,
             transitions[len(transitions) - 1], durations[1], b, n, n - middle,
         )  # fmt: skip
         for phase in range(first_phase, last_phase):
-            if phase == Phase.PASS:
+            if phase == PASS:
                 begin_scan(terms, chain, window, half)
                 scan(terms, chain, window, begun, n, PASSING, half)
                 total[b] = finished(chain, end)
-            elif phase == Phase.KEEP_FORWARD:
+            elif phase == KEEP_FORWARD:
                 begin_scan(terms, chain, window, half)
                 scan(terms, chain, window, begun, middle, KEEPING, half)
-            elif phase == Phase.KEEP_BACKWARD:
+            elif phase == KEEP_BACKWARD:
                 begin_scan(terms_, chain_, window_, half_)
                 scan(terms_, chain_, window_, begun, n - middle, KEEPING, half_)
-            elif phase == Phase.JOIN:
+            elif phase == JOIN:
                 arrive(terms, chain, middle)
                 join(terms, chain, window, half, terms_, chain_, window_, half_)
             elif half.total[0] == 0.0:
                 total[b] = -math.inf
                 forget(half)
-            elif phase == Phase.MEET_FORWARD:
+            elif phase == MEET_FORWARD:
                 scan(terms, chain, window, middle, n, MEETING, half)
                 close_half(chain, window, half)
                 total[b] = finished(chain, end)

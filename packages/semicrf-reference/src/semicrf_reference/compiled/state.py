@@ -27,7 +27,7 @@ NO_REFERENCE = -(2.0**60)
 """The reference of a label without open segments: whatever begins is far above it."""
 
 BLOCK = 4
-"""Steps whose shares are added to the tally at once, as each entry of it is then read and written once."""
+"""Steps that are added to a tally at once, as each entry of it is then read and written once."""
 
 
 class Chain(NamedTuple):
@@ -90,6 +90,7 @@ class Half(NamedTuple):
     stars: Array  # (L, C)
     closeds: Array  # (L, C)
     scales: Array  # (L, 2)
+    good: Array  # (L, 2), as in the chain
     position: Array  # (L, C)
     begins: Array  # (L, C), or (0, C) where nobody asks
     ends: Array
@@ -108,13 +109,20 @@ class Half(NamedTuple):
 
 
 SCAN = ", ".join(["float64[:,::1]"] * 12 + ["int64[:,::1]", "int64[::1]"])
-WORKSPACE = f"float64[:,:,::1], float64[:,::1], {SCAN}, {SCAN}"
+WORKSPACE = f"float64[:,:,::1], float64[:,::1], float64[:,::1], {SCAN}, {SCAN}"
 """Types of the arrays of a `workspace`."""
 
 
 def workspace(size: Size, kept: Array) -> tuple[Array, ...]:
     """The state of both scans of a sequence; `kept` is `(B, T, C)` or `(1, T, C)`."""
-    return (kept, np.empty((size.time, 2)), *scan_state(size), *scan_state(size))
+    return (kept, np.empty((size.time, 2)), np.empty((size.time, 2)), *scan_state(size), *scan_state(size))
+
+
+def passing_workspace(size: Size) -> tuple[Array, ...]:
+    """The state of a forward scan that keeps nothing, in the places of both scans."""
+    nothing = np.empty((1, 0, size.classes))
+    state = scan_state(size)
+    return (nothing, np.empty((0, 2)), np.empty((0, 2)), *state, *state)
 
 
 def scan_state(size: Size) -> tuple[Array, ...]:
@@ -128,7 +136,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (classes, longest),
         (classes, longest),
         (classes, longest + max(longest, 256)),
-        (4, classes),
+        (BLOCK, classes),
         (longest, classes),
         (longest, classes),
         (longest, 2),
@@ -157,14 +165,15 @@ def window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, s
 
 @inlined
 def half_in(
-    rows, joint, scalars, kept, scales, position, begins, ends, edges, transitions, durations, b, n, first,
+    rows, joint, scalars, kept, scales, good, position, begins, ends, edges, transitions, durations,
+    b, n, first,
 ):  # fmt: skip
     """The half of a workspace that belongs to sequence b; what has one row serves every sequence."""
     stars, closeds = kept[min(b, len(kept) - 1)], position[min(b, len(position) - 1)]
     wanted = min(b, len(begins) - 1)
     counted = min(b, len(durations) - 1)
     return Half(
-        stars, closeds, scales, closeds, begins[wanted], ends[wanted], edges[:, counted],
+        stars, closeds, scales, good, closeds, begins[wanted], ends[wanted], edges[:, counted],
         transitions[counted], durations[counted], joint, rows[14], rows[15], rows[16], rows[17], scalars[3],
         first > 0, n, first,
     )  # fmt: skip

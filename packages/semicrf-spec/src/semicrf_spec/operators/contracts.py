@@ -114,27 +114,21 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     assert emissions is not None and transition is not None and duration is not None
     g = grad.to(position.dtype)
 
-    def each(counts: Tensor) -> Tensor:
-        return counts * g.reshape(-1, *(1,) * (counts.ndim - 1))
+    def each(counts: Tensor, term: Tensor) -> Tensor:
+        return (counts * g.reshape(-1, *(1,) * (counts.ndim - 1))).to(term.dtype)
 
-    def shared(counts: Tensor) -> Tensor:
+    def shared(counts: Tensor, term: Tensor) -> Tensor:
         summed: Tensor = torch.tensordot(g, counts, dims=1)
-        return summed
+        return summed.to(term.dtype)
 
-    found = (
-        each(position),
-        shared(transitions) if transition.ndim == 2 else each(transitions),
-        shared(durations) if duration.ndim == 2 else each(durations),
-        None if start is None else shared(first),
-        None if end is None else shared(last),
-        None if begin is None else each(begins),
-        None if finish is None else each(ends),
-    )
     return (
-        *(
-            None if gradient is None or term is None else gradient.to(term.dtype)
-            for gradient, term in zip(found, terms[:-1], strict=True)
-        ),
+        each(position, emissions),
+        (shared if transition.ndim == 2 else each)(transitions, transition),
+        (shared if duration.ndim == 2 else each)(durations, duration),
+        None if start is None else shared(first, start),
+        None if end is None else shared(last, end),
+        None if begin is None else each(begins, begin),
+        None if finish is None else each(ends, finish),
         None,
     )
 

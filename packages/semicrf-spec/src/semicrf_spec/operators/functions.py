@@ -5,8 +5,11 @@ Each function checks shapes, then calls the operator; PyTorch's dispatcher finds
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from semicrf_spec.operators.calls import over_terms
 from semicrf_spec.operators.contracts import needs_boundaries
@@ -14,6 +17,10 @@ from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
+
+REVERSE_MODE = (
+    "use torch.autograd.grad or backward(), or backend='eager', which is differentiable in every mode"
+)
 
 
 @over_terms
@@ -37,11 +44,11 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     Cost: O(B T C (K + C)) time. O(B K C) memory without gradients, O(B T C) with.
     Source: Sarawagi & Cohen 2004; factored as in Murphy 2002.
     """
+    terms = potentials.terms()
     if torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items()):
-        terms = potentials.terms()
-        total: Tensor = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[0]
-        return total
-    result: Tensor = torch.ops.semicrf.log_partition(*potentials.terms())
+        return _posteriors(potentials, needs_boundaries(terms))[0]
+    _refuse_forward_mode(potentials)
+    result: Tensor = torch.ops.semicrf.log_partition(*terms)
     return result
 
 
@@ -98,8 +105,29 @@ def entropy(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def _log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor, Posteriors]:
-    log_partition, *counts = torch.ops.semicrf.posteriors(*potentials.terms(), True)
+    log_partition, *counts = _posteriors(potentials, True)
     return log_partition, Posteriors(*counts[:5])
+
+
+def _posteriors(potentials: Potentials[Tensor], boundaries: bool) -> Sequence[Tensor]:
+    """The operator, with errors that name the backend for what it has no derivative rule for."""
+    _refuse_forward_mode(potentials)
+    try:
+        found: Sequence[Tensor] = torch.ops.semicrf.posteriors(*potentials.terms(), boundaries)
+    except RuntimeError as error:
+        if "functorch transforms" in str(error):
+            raise RuntimeError(f"torch.func does not reach into this backend: {REVERSE_MODE}") from error
+        raise
+    return found
+
+
+def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
+    """Raise where a term carries a tangent, which the operators would drop without a word."""
+    if torch.compiler.is_compiling():
+        return
+    for name, term in potentials.items():
+        if unpack_dual(term).tangent is not None:  # type: ignore[no-untyped-call]
+            raise NotImplementedError(f"{name} carries a forward-mode tangent: {REVERSE_MODE}")
 
 
 def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
