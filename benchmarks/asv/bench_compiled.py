@@ -6,9 +6,15 @@ from semicrf_reference.compiled import log_partition, viterbi
 
 SHAPES = {
     "B=4 T=200 K=20 C=16": (4, 200, 20, 16),
+    "B=4 T=100 K=10 C=8": (4, 100, 10, 8),
     "B=32 T=128 K=1 C=9": (32, 128, 1, 9),
-    "B=1 T=2000 K=50 C=24": (1, 2000, 50, 24),
+    "B=8 T=1000 K=1 C=24": (8, 1000, 1, 24),
+    "B=1 T=10000 K=1 C=24": (1, 10_000, 1, 24),
+    "B=8 T=1000 K=100 C=24": (8, 1000, 100, 24),
+    "B=1 T=4000 K=1000 C=24": (1, 4000, 1000, 24),
+    "B=1 T=100000 K=100 C=24": (1, 100_000, 100, 24),
 }
+LONGEST = {"B=1 T=1000000 K=100 C=24": (1, 1_000_000, 100, 24)}
 
 
 def setup_cache() -> None:
@@ -24,7 +30,7 @@ class Batch:
     param_names = ("shape",)
 
     def setup(self, shape: str) -> None:
-        B, T, K, C = SHAPES[shape]
+        B, T, K, C = (SHAPES | LONGEST)[shape]
         generator = torch.Generator().manual_seed(0)
         sizes = ((B, T, C), (C, C), (K, C))
         self.terms = [torch.randn(size, generator=generator) for size in sizes]
@@ -55,6 +61,8 @@ class Time(Batch):
 
 class Memory(Batch):
     """Peak memory of a process that does nothing else, PyTorch and the kernels included."""
+
+    params = (*SHAPES, *LONGEST)
 
     peakmem_log_partition = Batch.log_partition
     peakmem_gradient = Batch.gradient

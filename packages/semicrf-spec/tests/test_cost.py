@@ -93,17 +93,19 @@ def test_the_factored_scan_is_linear_in_time_and_keeps_one_window_without_gradie
 
 def test_closed_form_posteriors_train_in_less_memory_than_autograd_and_autograd_in_less_than_edges():
     size = Size(batch=4, time=1000, max_duration=50, classes=20)
-    used = [training_bytes(backend, size) for backend in ("triton", "compiled", "eager", "edges")]
-    assert used == sorted(used)
-    assert len(set(used)) == len(used)
+    compiled, triton, eager, edges = (
+        training_bytes(backend, size) for backend in ("compiled", "triton", "eager", "edges")
+    )
+    assert max(compiled, triton) < eager < edges
 
 
 def test_bytes_are_what_the_formulas_say():
     b, t, k, c = SIZE
     assert training_bytes("enumeration", SIZE) == 8 * b * num_segmentations(t, c, k)
     assert training_bytes("edges", SIZE) == 8 * 2 * b * t * k * c * c
-    assert training_bytes("compiled", SIZE) == 8 * b * (7 * t * c + k * c + c * c)
-    assert training_bytes("triton", SIZE) * 2 == training_bytes("compiled", SIZE)
+    assert training_bytes("compiled", SIZE) == 8 * b * (3 * t * c + 2 * k * c + 2 * c * c)
+    assert training_bytes("triton", SIZE) == 4 * b * (7 * t * c + k * c + c * c)
     assert inference_bytes("edges", SIZE) == training_bytes("edges", SIZE)
-    assert inference_bytes("compiled", SIZE) == inference_bytes("eager", SIZE) == 8 * b * (k + c) * c
+    assert inference_bytes("compiled", SIZE) == 8 * b * (7 * k + 2 * c) * c
+    assert inference_bytes("eager", SIZE) == 8 * b * (k + c) * c
     assert inference_bytes("triton", SIZE) == 4 * b * (k + c) * c

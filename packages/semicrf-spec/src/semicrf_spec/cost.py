@@ -45,8 +45,9 @@ def scan_operations(backend: Backend, size: Size) -> int:
 def training_bytes(backend: Backend, size: Size) -> int:
     """Bytes alive at the peak of a forward and backward pass, beyond the inputs, to leading order.
 
-    Edges and eager autograd keep what every duration contributed; the closed-form posteriors keep the
-    messages and the posteriors themselves: position, begins, ends and two messages a direction.
+    Edges and eager autograd keep what every duration contributed. The compiled scans keep two messages a
+    position, one of which becomes the posterior that is scaled by the gradient of the loss; the triton
+    kernels two messages a direction, position, begins and ends.
     """
     b, t, k, c = size
     if backend == "enumeration":
@@ -55,17 +56,19 @@ def training_bytes(backend: Backend, size: Size) -> int:
         return 2 * b * t * k * c * c * FLOAT64
     if backend == "eager":
         return 4 * b * t * c * (k + c) * FLOAT64
-    element = FLOAT64 if backend == "compiled" else FLOAT32
-    return b * (7 * t * c + k * c + c * c) * element
+    if backend == "compiled":
+        return b * (3 * t * c + 2 * k * c + 2 * c * c) * FLOAT64
+    return b * (7 * t * c + k * c + c * c) * FLOAT32
 
 
 def inference_bytes(backend: Backend, size: Size) -> int:
     """Bytes alive at the peak of `log_partition` without gradients, beyond the inputs.
 
-    The scans keep one window of K positions a sequence.
+    The scans keep a window of K positions, the compiled one for every thread: here, for every sequence.
     """
     b, _, k, c = size
     if backend in ("enumeration", "edges"):
         return training_bytes(backend, size)
-    element = FLOAT32 if backend == "triton" else FLOAT64
-    return b * (k + c) * c * element
+    if backend == "compiled":
+        return b * (7 * k + 2 * c) * c * FLOAT64
+    return b * (k + c) * c * (FLOAT32 if backend == "triton" else FLOAT64)
