@@ -171,6 +171,48 @@ def test_a_position_masked_for_every_label_shifts_the_log_partition_and_nothing_
         assert torch.equal(getattr(compiled.posteriors(**masked), name), counts)
 
 
+@pytest.mark.parametrize("mask", [-200.0, -400.0, -1e3, -1e4])
+def test_what_is_forbidden_has_a_posterior_of_exactly_0_beside_costly_transitions(mask):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        potentials = random_potentials(1, 30, 3, 4, seed=seed, optional=False)
+        transition = np.where(rng.random((4, 4)) < 0.4, mask, potentials.transition)
+        forbidden = rng.random((1, 30, 4)) < 0.4
+        forbidden[0, np.arange(30), np.repeat(rng.integers(0, 4, 10), 3)] = False
+        emissions = np.where(forbidden, -np.inf, potentials.emissions)
+        terms = tensors(with_terms(potentials, transition=transition, emissions=emissions))
+        assert not compiled.posteriors(**terms).position[torch.from_numpy(forbidden)].any()
+        expected = eager.log_partition(**terms)
+        assert_close(compiled.entropy(**terms), eager.entropy(**terms), FLOAT64_RELATIVE, scale=expected)
+
+
+def test_nothing_depends_on_numbers_below_the_smallest_normal_one():
+    found = []
+    for flush in (False, True):
+        torch.set_flush_denormal(flush)
+        try:
+            for seed in range(20):
+                terms = tensors(random_potentials(1, 40, 6, 4, seed=seed, scale=300.0))
+                found.append(torch.cat([counts.flatten() for counts in compiled.posteriors(**terms)]))
+        finally:
+            torch.set_flush_denormal(False)
+    assert_close(torch.stack(found[:20]), torch.stack(found[20:]), PROBABILITY_SUM)
+
+
+def test_the_lowest_float64_may_stand_for_forbidden():
+    lowest = torch.finfo(torch.float64).min
+    for name in ("transition", "duration", "emissions"):
+        potentials = random_potentials(1, 40, 4, 3, seed=86)
+        masked = np.random.default_rng(87).random(getattr(potentials, name).shape) < 0.3
+        masked[..., 0] = False
+        values = getattr(potentials, name)
+        finite = tensors(with_terms(potentials, **{name: np.where(masked, lowest, values)}))
+        forbidden = tensors(with_terms(potentials, **{name: np.where(masked, -np.inf, values)}))
+        assert_close(compiled.log_partition(**finite), compiled.log_partition(**forbidden), FLOAT64_RELATIVE)
+        for a, b in zip(compiled.posteriors(**finite), compiled.posteriors(**forbidden), strict=True):
+            assert_close(a, b, FLOAT64_POSTERIOR)
+
+
 @pytest.mark.parametrize("duration", [30, 300])
 def test_labels_may_be_reachable_in_turn_only_and_far_apart(duration):
     """What a forced alignment is: messages of neighbouring labels differ by thousands of nats."""

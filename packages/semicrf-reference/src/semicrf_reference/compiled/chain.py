@@ -23,22 +23,25 @@ def begin_chain(terms, chain):
 
 @jit
 def read_matrix(chain, transition):
-    """Exponentials of the transitions into the next step."""
+    """Exponentials of the transitions into the next step, as wide numbers and in linear form."""
     classes = transition.shape[0]
+    lowest = math.inf
+    for c in range(classes):
+        for i in range(classes):
+            chain.mantissas[c, i], chain.powers[c, i] = exp_wide(transition[i, c])
     top = -math.inf
-    for i in range(classes):
-        for c in range(classes):
-            top = max(top, transition[i, c])
-    _, scale = exp_wide(top if top > -math.inf else 0.0)
-    good = 1.0
-    for i in range(classes):
-        for c in range(classes):
-            m, e = exp_wide(transition[i, c])
-            weight = m * power_of_two(e - scale)
+    for c in range(classes):
+        for i in range(classes):
+            top = max(top, chain.powers[c, i] if chain.mantissas[c, i] > 0.0 else -math.inf)
+    scale = top if top > -math.inf else 0.0
+    for c in range(classes):
+        for i in range(classes):
+            weight = chain.mantissas[c, i] * power_of_two(chain.powers[c, i] - scale)
             chain.matrix[c, i] = weight if weight >= FLOOR else 0.0
-            if weight < FLOOR and m > 0.0:
-                good = 0.0
-    chain.scales[MATRIX], chain.good[MATRIX] = scale, good
+    for c in range(classes):
+        for i in range(classes):
+            lowest = min(lowest, chain.matrix[c, i] if chain.mantissas[c, i] > 0.0 else math.inf)
+    chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
 
 
 @inlined
@@ -67,7 +70,7 @@ def arrive(terms, chain, step):
         exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
         for c in range(chain.star.size):
             if chain.star[c] < LOW and not (exact and chain.star[c] == 0.0):
-                arrive_exactly(terms, chain, step, c)
+                arrive_exactly(chain, c)
                 chain.good[STAR] = 0.0
 
 

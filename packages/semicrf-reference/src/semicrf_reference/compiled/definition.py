@@ -10,27 +10,28 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.jit import jit
-from semicrf_reference.compiled.state import NO_REFERENCE, PEAK, SCALE, STAR, STOP
+from semicrf_reference.compiled.state import CEILING_EXPONENT, PEAK, SCALE, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
 from semicrf_reference.compiled.wide import add, exp_wide, normal, power_of_two
 
 
 @jit
-def arrive_exactly(terms, chain, step, c):
+def arrive_exactly(chain, c):
     """One number of `star` from its definition."""
     total, exponent = 0.0, 0.0
     for i in range(chain.values.size):
-        m, e = exp_wide(terms.transition[step - 1, i, c])
-        total, exponent = add(total, exponent, chain.values[i] * m, chain.exponents[i] + e)
+        m, e = chain.values[i] * chain.mantissas[c, i], chain.exponents[i] + chain.powers[c, i]
+        if m > 0.0:
+            total, exponent = add(total, exponent, m, e)
     chain.star[c], chain.lift[c] = total, exponent - chain.scales[STAR]
 
 
 @jit
-def transitions_exactly(terms, chain, half, step, c, row):
-    """Transitions into one label, in proportions that are packed or too small for the linear row."""
+def transitions_exactly(chain, half, c, row):
+    """Transitions into one label, whose sum was taken from its definition."""
     for i in range(chain.values.size):
-        m, e = exp_wide(terms.transition[step - 1, i, c])
-        m, e = normal(chain.values[i] * m, chain.exponents[i] + e)
+        m, e = chain.values[i] * chain.mantissas[c, i], chain.exponents[i] + chain.powers[c, i]
+        m, e = normal(m, e)
         exponent = e - chain.lift[c] - chain.scales[STAR]
         share = half.entering[c] / chain.star[c] * m * power_of_two(exponent)
         if half.backward:
@@ -64,13 +65,19 @@ def close_exactly(window, terms, step, c):
     """The sum of `close` for one label from its definition; the tape is written anew."""
     count_waiting(window)
     count = open_exactly(window, terms, step, c)
-    total, exponent, top = 0.0, 0.0, -math.inf
+    total, exponent, ending, highest = 0.0, 0.0, -math.inf, -math.inf
     for d in range(count):
-        m, e = normal(window.opened[0, d], window.opened[1, d])
-        top = max(top, e if m > 0.0 else -math.inf)
-        duration_m, duration_e = exp_wide(terms.duration[d, c])
-        total, exponent = add(total, exponent, m * duration_m, e + duration_e)
-    top = top if top > -math.inf else NO_REFERENCE
+        if window.opened[0, d] > 0.0:
+            m, e = exp_wide(terms.duration[d, c])
+            m, e = normal(window.opened[0, d] * m, window.opened[1, d] + e)
+            highest = max(highest, window.opened[1, d])
+            if m > 0.0:
+                ending = max(ending, e)
+                total, exponent = add(total, exponent, m, e)
+    if total == 0.0:
+        return 0.0, 0.0
+    # relative to the largest that may end now, unless another would be too large for the tape
+    top = max(ending - window.best_exponent[c], highest - CEILING_EXPONENT)
     stop = window.marks[STOP]
     for d in range(count):
         window.tape[c, stop - 1 - d] = (

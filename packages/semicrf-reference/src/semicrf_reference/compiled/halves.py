@@ -9,20 +9,25 @@ as shares of what left, positions as what entered and has not left.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import dot, multiply_row, pack_row, row_sum
+from semicrf_reference.compiled.rows import LARGEST, dot, multiply_linear, row_sum
 from semicrf_reference.compiled.state import CLOSED, STAR, STOP
 from semicrf_reference.compiled.tally import count, counted
-from semicrf_reference.compiled.wide import LOW, add, normal, power_of_two
+from semicrf_reference.compiled.wide import LOW, add, exponent_of, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
 
 ROUNDING = 2.0**-38
 """What is left of probabilities, added up and taken off again, is less: relative to their sum, or to 1."""
+
+SMALLEST = -300.0
+"""Exponents of the largest entry of a tape from which on what it has lost is nothing beside it."""
 
 
 @inlined
@@ -33,26 +38,35 @@ def place(half, step):
 
 @inlined
 def keep(chain, half, step):
-    """Keep the messages of a step."""
+    """Keep the messages of a step: in linear form where that is good, else with their exponents."""
     at = place(half, step)
-    pack_row(chain.star, chain.good[STAR] == 1.0, chain.star, chain.lift, 0.0, half.stars[at])
-    good, scale = chain.good[CLOSED] == 1.0, chain.scales[CLOSED]
-    pack_row(chain.linear, good, chain.values, chain.exponents, scale, half.closeds[at])
     for row in (STAR, CLOSED):
         half.scales[at, row] = chain.scales[row]
         half.good[at, row] = chain.good[row]
+    for c in range(chain.star.size):
+        half.stars[at, c] = chain.star[c]
+        half.closeds[at, c] = chain.linear[c]
+    if chain.good[STAR] == 0.0:
+        for c in range(chain.star.size):
+            half.lifts[at, c] = chain.lift[c]
+    if chain.good[CLOSED] == 0.0:
+        for c in range(chain.star.size):
+            half.closeds[at, c] = chain.values[c]
+            half.exponents[at, c] = chain.exponents[c] - chain.scales[CLOSED]
 
 
 @inlined
-def meet_star(terms, chain, half, step):
+def meet_star(chain, half, step):
     """Posteriors of what enters at a step, and of the transitions that lead there."""
     at = place(half, step)
     exponent = chain.scales[STAR] + half.scales[at, CLOSED] - half.total[1]
-    good = chain.good[STAR] * half.good[at, CLOSED] == 1.0
-    multiply_row(
-        chain.star, good, chain.star, chain.lift, 0.0, half.closeds[at], 1.0 / half.total[0], exponent,
-        half.entering,
-    )  # fmt: skip
+    if chain.good[STAR] * half.good[at, CLOSED] == 1.0 and abs(exponent) <= LARGEST:
+        multiply_linear(chain.star, half.closeds[at], 1.0 / half.total[0], exponent, half.entering)
+    else:
+        kept = half.exponents if half.good[at, CLOSED] == 0.0 else half.zeros
+        for c in range(chain.star.size):
+            power = exponent + chain.lift[c] + kept[at % len(kept), c]
+            half.entering[c] = probability(chain.star[c], half.closeds[at, c], power, half.total[0])
     if step <= half.first:
         return
     row = 0
@@ -64,9 +78,16 @@ def meet_star(terms, chain, half, step):
             for i in range(chain.linear.size):
                 half.joint[c, i] += share * chain.linear[i]
         elif half.entering[c] > 0.0:
-            transitions_exactly(terms, chain, half, step, c, row)
+            transitions_exactly(chain, half, c, row)
     if len(half.transitions) > 1:
         count_transitions(chain, half, row)
+
+
+@jit
+def probability(m, other_m, exponent, total):
+    """`m * other_m * 2**exponent / total`."""
+    m, e = normal(m * other_m, exponent)
+    return min(m / total * power_of_two(e), 1.0)
 
 
 @jit
@@ -87,11 +108,13 @@ def meet_closed(terms, chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
     at = place(half, step)
     exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
-    good = chain.good[CLOSED] * half.good[at, STAR] == 1.0
-    multiply_row(
-        chain.linear, good, chain.values, chain.exponents, chain.scales[CLOSED], half.stars[at],
-        1.0 / half.total[0], exponent, half.leaving,
-    )  # fmt: skip
+    if chain.good[CLOSED] * half.good[at, STAR] == 1.0 and abs(exponent) <= LARGEST:
+        multiply_linear(chain.linear, half.stars[at], 1.0 / half.total[0], exponent, half.leaving)
+    else:
+        kept = half.lifts if half.good[at, STAR] == 0.0 else half.zeros
+        for c in range(chain.star.size):
+            power = half.scales[at, STAR] - half.total[1] + chain.exponents[c] + kept[at % len(kept), c]
+            half.leaving[c] = probability(chain.values[c], half.stars[at, c], power, half.total[0])
 
     steps = step + 1 - half.first
     count(window, steps, half.leaving)
@@ -100,7 +123,8 @@ def meet_closed(terms, chain, window, half, step):
             count_exactly(window, terms, step, steps, c, half.leaving[c], half.durations)
 
     for c in range(half.covering.size):
-        half.covering[c] += half.entering[c]
+        covering = half.covering[c] + half.entering[c]
+        half.covering[c] = covering if chain.emissions[c] > -math.inf else 0.0
         half.passed[c] += half.entering[c]
     mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
     share = 1.0 / mass if mass > 0.0 else 0.0
@@ -174,6 +198,15 @@ def join(terms, forward, window, half, back_terms, backward, back_window, back_h
 
 
 @jit
+def largest_exponent(row, first, last):
+    """Of the entries `first .. last - 1`."""
+    largest = 0.0
+    for k in range(first, last):
+        largest = max(largest, row[k])
+    return exponent_of(largest)
+
+
+@jit
 def crossing(terms, window, half, back_terms, back_window, back_half, c):
     """The weight of the segments of one label that begin in the first half and end in the second."""
     max_duration = window.weights.shape[1]
@@ -182,13 +215,18 @@ def crossing(terms, window, half, back_terms, back_window, back_half, c):
     if window.newest[c] < steps - reach or back_window.newest[c] < back_steps - back_reach:
         return 0.0, 0.0
     stop, back_stop = window.marks[STOP], back_window.marks[STOP]
+    size = largest_exponent(window.tape[c], stop - reach, stop)
+    back_size = largest_exponent(back_window.tape[c], back_stop - back_reach, back_stop)
+    small, back_small = power_of_two(-size), power_of_two(-back_size)
     total = 0.0
     for d in range(1, min(reach, max_duration - 1) + 1):
         count = min(back_reach, max_duration - d)
-        total += window.tape[c, stop - d] * dot(
+        ending = dot(
             back_window.tape[c], back_stop - count, window.weights[c], max_duration - d - count, count
         )
-    if total >= LOW:
+        total += (window.tape[c, stop - d] * small) * (ending * back_small)
+    if total >= LOW and min(size, back_size) >= SMALLEST:
         exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
-        return normal(total / window.best[c] * window.gain[c] * back_window.gain[c], exponent)
+        weight = total / window.best[c] * window.gain[c] * back_window.gain[c]
+        return normal(weight, exponent + size + back_size)
     return crossing_exactly(terms, window, back_terms, back_window, c, steps, back_steps)

@@ -67,7 +67,7 @@ def cached(function: Function) -> Any:
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
-    """Compile on first call, once for every dtype of the first and of the last array.
+    """Compile on first call, once for every dtype of the first and of the last array in the tuples given.
 
     Args:
         signature: Numba's notation, `real` and `index` standing for those dtypes. The arrays of users in it
@@ -87,7 +87,8 @@ def kernel(signature: str) -> Callable[[Function], Function]:
             return ready[real, index]
 
         def call(*args: Any) -> None:
-            dtypes = next(arg.dtype for arg in args if isinstance(arg, np.ndarray)), args[-1].dtype
+            tuples = [arg for arg in args if isinstance(arg, tuple)]
+            dtypes = tuples[0][0].dtype, tuples[-1][-1].dtype
             (ready.get(dtypes) or compiled(*dtypes))(*args)
 
         return call

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semicrf_reference.compiled.problem import Answers, Problem, decoding_space
+from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
 from semicrf_reference.compiled.scan import (
     JOIN,
     KEEP_BACKWARD,
@@ -18,7 +18,7 @@ from semicrf_reference.compiled.scan import (
     PASS,
     scan_batch,
 )
-from semicrf_reference.compiled.state import passing_workspace, workspace
+from semicrf_reference.compiled.state import kept_messages, scan_state
 from semicrf_reference.compiled.threads import run, threads_for
 from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
@@ -30,8 +30,8 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     answers = Answers.of_log_partition(problem.size)
 
     def scanned(first: int, last: int) -> None:
-        space = passing_workspace(problem.size)
-        scan_batch(first, last, PASS, PASS + 1, *problem.arrays, *answers, *space)
+        kept, state = kept_messages(np.empty((1, 0, problem.size.classes))), scan_state(problem.size)
+        scan_batch(first, last, PASS, PASS + 1, problem.arrays, tuple(answers), kept, state, state)
 
     run((scanned, ()), over=problem)
     return torch.from_numpy(answers.total)
@@ -44,12 +44,12 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
     batch, time, _, classes = problem.size
     answers = Answers.of_posteriors(problem, boundaries)
 
-    def space() -> tuple[np.ndarray, ...]:
-        kept = answers.begins if boundaries else np.empty((1, time, classes))
-        return workspace(problem.size, kept)
+    def space() -> tuple[tuple[Array, ...], ...]:
+        kept = kept_messages(answers.begins if boundaries else np.empty((1, time, classes)))
+        return kept, scan_state(problem.size), scan_state(problem.size)
 
     def whole(first: int, last: int) -> None:
-        scan_batch(first, last, 0, PASS, *problem.arrays, *answers, *space())
+        scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space())
 
     if batch >= threads_for(problem):
         run((whole, ()), over=problem)
@@ -58,7 +58,7 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
 
         def one(first: int, last: int, phase: int) -> None:
             for b in range(first, last):
-                scan_batch(b, b + 1, phase, phase + 1, *problem.arrays, *answers, *spaces[b])
+                scan_batch(b, b + 1, phase, phase + 1, problem.arrays, tuple(answers), *spaces[b])
 
         run((one, (KEEP_FORWARD,)), (one, (KEEP_BACKWARD,)), over=problem)
         run((one, (JOIN,)), over=problem)
@@ -88,7 +88,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
 
     def decoded(first: int, last: int) -> None:
         space = decoding_space(problem.size)
-        viterbi_batch(first, last, *problem.arrays, scores, labels, durations, *space)
+        viterbi_batch(first, last, problem.arrays, scores, labels, durations, space)
 
     run((decoded, ()), over=problem)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))

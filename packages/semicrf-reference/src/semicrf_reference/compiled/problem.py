@@ -17,8 +17,8 @@ from semicrf_spec.cost import Size, scan_operations
 Array = npt.NDArray[Any]
 
 TERMS = (
-    "real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
-    "real[:,:,:], real[:,:,:], int64[:]"
+    "Tuple((real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
+    "real[:,:,:], real[:,:,:], int64[:]))"
 )
 """Types of the arrays of a `Problem`, which may have any strides."""
 
@@ -114,10 +114,16 @@ class Answers(NamedTuple):
 
 
 ANSWERS = (
-    "float64[::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1],"
-    "float64[:,:,:,:,::1], float64[:,:,:,::1]"
+    "Tuple((float64[::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1],"
+    "float64[:,:,:,:,::1], float64[:,:,:,::1]))"
 )
 """Types of the arrays of `Answers`."""
+
+
+DECODING = (
+    "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1]))"
+)
+"""Types of the arrays of a `decoding_space`."""
 
 
 def decoding_space(size: Size) -> tuple[Array, ...]:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, summed
-from semicrf_reference.compiled.wide import FLOOR, exponent_of, normal, pack, power_of_two, unpack
+from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
 LARGEST = 1800.0
-"""Half of an exponent up to this, times FLOOR and the other way round, is within float64."""
+"""Exponents up to this can be multiplied with rows in linear form, half with each."""
 
 
 @inlined
@@ -32,31 +32,15 @@ def linear_row(values, exponents, linear):
 
 
 @inlined
-def pack_row(linear, good, values, exponents, scale, out):
-    """Pack a row: `linear` where that is good, and `values * 2**(exponents - scale)` otherwise."""
-    for c in range(out.size):
-        out[c] = linear[c]
-    if not good:
-        for c in range(out.size):
-            out[c] = pack(values[c], exponents[c] - scale)
+def multiply_linear(a, b, mantissa, exponent, out):
+    """`out = a * b * mantissa * 2**exponent`, probabilities, of two rows in linear form.
 
-
-@inlined
-def multiply_row(linear, good, values, exponents, scale, packed, mantissa, exponent, out):
-    """`out = row * packed * mantissa * 2**exponent`, a row of probabilities.
-
-    The row is given as for `pack_row`, and `good` also says that nothing in `packed` is below FLOOR. The
-    exponent includes the scales of both.
+    Each is multiplied with half of the factor, so that nothing overflows on the way.
     """
     half = math.floor(0.5 * exponent)
     left, right = power_of_two(half), power_of_two(exponent - half) * mantissa
     for c in range(out.size):
-        out[c] = (linear[c] * left) * (packed[c] * right)
-    if not good or abs(exponent) > LARGEST:
-        for c in range(out.size):
-            m, e = unpack(packed[c])
-            m, e = normal(m * values[c], e + exponents[c] - scale)
-            out[c] = min(m * mantissa * power_of_two(e + exponent), 1.0)
+        out[c] = min((a[c] * left) * (b[c] * right), 1.0)
 
 
 @summed

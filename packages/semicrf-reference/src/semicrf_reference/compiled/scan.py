@@ -29,7 +29,17 @@ from semicrf_reference.compiled.halves import (
 from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.problem import ANSWERS, TERMS
 from semicrf_reference.compiled.rows import linear_row
-from semicrf_reference.compiled.state import CLOSED, STAR, WORKSPACE, chain_in, half_in, window_in
+from semicrf_reference.compiled.state import (
+    BACKWARD,
+    CLOSED,
+    FORWARD,
+    KEPT,
+    SCAN,
+    STAR,
+    chain_in,
+    half_in,
+    window_in,
+)
 from semicrf_reference.compiled.terms import backward_terms, forward_terms
 from semicrf_reference.compiled.wide import add, exp_wide, log_wide
 from semicrf_reference.compiled.window import advance, clear, close, enter
@@ -52,7 +62,7 @@ def scan(terms, chain, window, first, last, mode, half):
     for step in range(first, last):
         arrive(terms, chain, step)
         if mode == MEETING:
-            meet_star(terms, chain, half, step)
+            meet_star(chain, half, step)
         take(terms, chain, window, step)
         if mode == MEETING:
             meet_closed(terms, chain, window, half, step)
@@ -78,38 +88,24 @@ KEEP_FORWARD, KEEP_BACKWARD, JOIN, MEET_FORWARD, MEET_BACKWARD, PASS = range(6)
 """What there is to do for a sequence: all before PASS in turn, or PASS for the log partition alone."""
 
 
-@kernel(f"void(int64, int64, int64, int64, {TERMS}, {ANSWERS}, {WORKSPACE})")
-def scan_batch(
-    first, last, first_phase, last_phase,
-    emissions, transition, transposed, duration, start, end, begin, finish, lengths,
-    total, position, begins, ends, edges, transitions, durations,
-    kept, scales, good,
-    rows, matrix, joint, scalars, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks,
-    rows_, matrix_, joint_, scalars_, weights_, tally_, tape_, shares_, stars_, lifts_, times_, opened_,
-    steps_, marks_,
-):  # fmt: skip
-    """Phases `first_phase .. last_phase - 1` of sequences `first .. last - 1`."""
-    chain, chain_ = chain_in(rows, matrix, scalars), chain_in(rows_, matrix_, scalars_)
-    window = window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks)
-    window_ = window_in(
-        rows_, weights_, tally_, tape_, shares_, stars_, lifts_, times_, opened_, steps_, marks_
-    )
+@kernel(f"void(int64, int64, int64, int64, {TERMS}, {ANSWERS}, {KEPT}, {SCAN}, {SCAN})")
+def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, state, state_):
+    """Phases `first_phase .. last_phase - 1` of sequences `first .. last - 1`.
+
+    An underscore marks what belongs to the backward scan.
+    """
+    total, lengths, end = answers[0], arrays[8], arrays[5]
+    chain, chain_ = chain_in(state), chain_in(state_)
+    window, window_ = window_in(state), window_in(state_)
     for b in range(first, last):
         n = lengths[b]
         if n == 0:
             total[b] = 0.0
             continue
         begun, middle = np.int64(0), n // 2
-        terms = forward_terms(b, n, emissions, transition, duration, start, end, begin, finish)
-        terms_ = backward_terms(b, n, emissions, transposed, duration, start, end, begin, finish)
-        half = half_in(
-            rows, joint, scalars, kept, scales, good, position, begins, ends, edges,
-            transitions[0], durations[0], b, n, begun,
-        )  # fmt: skip
-        half_ = half_in(
-            rows_, joint_, scalars_, kept, scales, good, position, begins, ends, edges,
-            transitions[len(transitions) - 1], durations[1], b, n, n - middle,
-        )  # fmt: skip
+        terms, terms_ = forward_terms(arrays, b, n), backward_terms(arrays, b, n)
+        half = half_in(state, kept, answers, FORWARD, b, n, begun)
+        half_ = half_in(state_, kept, answers, BACKWARD, b, n, n - middle)
         for phase in range(first_phase, last_phase):
             if phase == PASS:
                 begin_scan(terms, chain, window, half)

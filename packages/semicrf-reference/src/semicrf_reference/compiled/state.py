@@ -1,6 +1,7 @@
 """What a scan holds: the chain of messages, the window of open segments, and its half of the posteriors.
 
-All of it lies in the arrays of a workspace, which kernels get as plain arrays and name with the classes here.
+Kernels get its memory as plain arrays, so that what is kept of them on disk names no class of ours, and give
+names to it with the classes here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from semicrf_reference.compiled.jit import inlined
 from semicrf_reference.compiled.problem import Array
 from semicrf_spec.cost import Size
 
+FORWARD, BACKWARD = np.arange(2)  # not literals, each of which would compile the scan anew
+"""Directions."""
+
 STAR, CLOSED, MATRIX = 0, 1, 2
 """Entries of `Chain.scales` and `Chain.good`, and of what a `Half` keeps of them."""
 
@@ -22,6 +26,10 @@ where the tape ended at the last of them, and the first entry of the tape that c
 
 SCALE, PEAK = 0, 1
 """Columns of `Window.times`."""
+
+CEILING_EXPONENT = 500.0
+"""Entries of the tape stay below 2 to it: so far above the reference may be what begins, and no farther, or
+weights of durations that are too small for float64 would be missed."""
 
 NO_REFERENCE = -(2.0**60)
 """The reference of a label without open segments: whatever begins is far above it."""
@@ -38,7 +46,9 @@ class Chain(NamedTuple):
     `exp(transition[i, c])` relative to its scale. `good` says which of the three have nothing left out.
     """
 
-    matrix: Array
+    matrix: Array  # (C, C)
+    mantissas: Array  # (C, C): the same as wide numbers
+    powers: Array
     star: Array
     lift: Array
     linear: Array
@@ -88,7 +98,10 @@ class Half(NamedTuple):
     """
 
     stars: Array  # (L, C)
+    lifts: Array  # (L, C), written only where the row of stars is not good: else no memory is taken
     closeds: Array  # (L, C)
+    exponents: Array  # (L, C), written only where the row of closeds is not good
+    zeros: Array  # (1, C), for where it is
     scales: Array  # (L, 2)
     good: Array  # (L, 2), as in the chain
     position: Array  # (L, C)
@@ -108,28 +121,18 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = ", ".join(["float64[:,::1]"] * 12 + ["int64[:,::1]", "int64[::1]"])
-WORKSPACE = f"float64[:,:,::1], float64[:,::1], float64[:,::1], {SCAN}, {SCAN}"
-"""Types of the arrays of a `workspace`."""
-
-
-def workspace(size: Size, kept: Array) -> tuple[Array, ...]:
-    """The state of both scans of a sequence; `kept` is `(B, T, C)` or `(1, T, C)`."""
-    return (kept, np.empty((size.time, 2)), np.empty((size.time, 2)), *scan_state(size), *scan_state(size))
-
-
-def passing_workspace(size: Size) -> tuple[Array, ...]:
-    """The state of a forward scan that keeps nothing, in the places of both scans."""
-    nothing = np.empty((1, 0, size.classes))
-    state = scan_state(size)
-    return (nothing, np.empty((0, 2)), np.empty((0, 2)), *state, *state)
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 14 + ['int64[:,::1]', 'int64[::1]'])}))"
+KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
+"""Types of the arrays of `scan_state` and `kept_messages`."""
 
 
 def scan_state(size: Size) -> tuple[Array, ...]:
-    """What one scan takes from step to step: the arrays of its `Window`, `Chain` and `Half`."""
+    """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     shapes = (
         (18, classes),
+        (classes, classes),
+        (classes, classes),
         (classes, classes),
         (classes, classes),
         (4, 3),
@@ -146,17 +149,28 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     return (*map(np.empty, shapes), *integers)
 
 
+def kept_messages(stars: Array) -> tuple[Array, ...]:
+    """What the scans keep for one another, `position` apart; `stars` is `(B, T, C)` or `(1, T, C)`."""
+    _, time, classes = stars.shape
+    exponents = np.empty((time, classes)), np.empty((time, classes))
+    return stars, *exponents, np.zeros((1, classes)), np.empty((time, 2)), np.empty((time, 2))
+
+
 @inlined
-def chain_in(rows, matrix, scalars):
-    """The chain in a workspace."""
+def chain_in(state):
+    """The chain of a scan."""
+    rows, matrix, mantissas, powers, _, scalars = state[:6]
     return Chain(
-        matrix, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], scalars[0], scalars[1], scalars[2]
-    )
+        matrix, mantissas, powers, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], scalars[0],
+        scalars[1], scalars[2],
+    )  # fmt: skip
 
 
 @inlined
-def window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, steps, marks):
-    """The window in a workspace."""
+def window_in(state):
+    """The window of a scan."""
+    rows = state[0]
+    weights, tally, tape, shares, stars, lifts, times, opened, steps, marks = state[6:]
     return Window(
         weights, tape, rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], steps[0],
         steps[1], stars, lifts, times, opened, shares, tally, marks,
@@ -164,16 +178,17 @@ def window_in(rows, weights, tally, tape, shares, stars, lifts, times, opened, s
 
 
 @inlined
-def half_in(
-    rows, joint, scalars, kept, scales, good, position, begins, ends, edges, transitions, durations,
-    b, n, first,
-):  # fmt: skip
-    """The half of a workspace that belongs to sequence b; what has one row serves every sequence."""
-    stars, closeds = kept[min(b, len(kept) - 1)], position[min(b, len(position) - 1)]
-    wanted = min(b, len(begins) - 1)
-    counted = min(b, len(durations) - 1)
+def half_in(state, kept, answers, direction, b, n, first):
+    """The half of a scan that belongs to sequence b; what has one row serves every sequence."""
+    rows, joint, scalars = state[0], state[4], state[5]
+    stars, lifts, exponents, zeros, scales, good = kept
+    _, position, begins, ends, edges, transitions, durations = answers
+    wanted, counted = min(b, len(begins) - 1), min(b, len(position) - 1)
+    closeds = position[counted]
     return Half(
-        stars, closeds, scales, good, closeds, begins[wanted], ends[wanted], edges[:, counted],
-        transitions[counted], durations[counted], joint, rows[14], rows[15], rows[16], rows[17], scalars[3],
-        first > 0, n, first,
+        stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros, scales, good, closeds,
+        begins[wanted], ends[wanted], edges[:, counted],
+        transitions[min(direction, len(transitions) - 1), counted],
+        durations[direction, counted], joint, rows[14], rows[15], rows[16], rows[17], scalars[3],
+        direction > 0, n, first,
     )  # fmt: skip

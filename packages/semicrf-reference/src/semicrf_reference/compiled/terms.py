@@ -20,15 +20,21 @@ class Terms(NamedTuple):
 
 
 @inlined
-def forward_terms(b, n, emissions, transition, duration, start, end, begin, finish):
-    """The terms of a sequence, as they are."""
+def forward_terms(arrays, b, n):
+    """The terms of a sequence of the batch, as they are."""
+    emissions, transition, _, duration, start, _, begin, finish, _ = arrays
     return Terms(emissions[b, :n], transition[b, 1:n], duration[b], start, begin[b, :n], finish[b, :n])
 
 
 @inlined
-def backward_terms(b, n, emissions, transposed, duration, start, end, begin, finish):
-    """The terms of a sequence read from its end."""
+def backward_terms(arrays, b, n):
+    """The terms of a sequence of the batch, read from its end."""
+    emissions, _, transposed, duration, _, end, begin, finish, _ = arrays
     return Terms(
-        emissions[b, :n][::-1], transposed[b, 1:n][::-1], duration[b], end,
-        finish[b, :n][::-1], begin[b, :n][::-1],
-    )  # fmt: skip
+        emissions[b, :n][::-1],
+        transposed[b, 1:n][::-1],
+        duration[b],
+        end,
+        finish[b, :n][::-1],
+        begin[b, :n][::-1],
+    )

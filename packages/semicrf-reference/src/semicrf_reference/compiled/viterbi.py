@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
-from semicrf_reference.compiled.problem import TERMS
+from semicrf_reference.compiled.problem import DECODING, TERMS
 from semicrf_reference.compiled.terms import forward_terms
 
 
@@ -93,23 +93,17 @@ def grow(tape, first, emission, weights, first_weight, count):
     return best
 
 
-@kernel(
-    f"void(int64, int64, {TERMS}, float64[::1], int64[:,::1], int64[:,::1],"
-    "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1])"
-)
-def viterbi_batch(
-    first, last,
-    emissions, transition, transposed, duration, start, end, begin, finish, lengths,
-    scores, labels, durations,
-    matrix, weights, tape, rows, previous, lasted,
-):  # fmt: skip
+@kernel(f"void(int64, int64, {TERMS}, float64[::1], int64[:,::1], int64[:,::1], {DECODING})")
+def viterbi_batch(first, last, arrays, scores, labels, durations, space):
     """Best segmentations of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
+    matrix, weights, tape, rows, previous, lasted = space
+    lengths, end = arrays[8], arrays[5]
     for b in range(first, last):
         n = lengths[b]
         scores[b] = 0.0
         if n == 0:
             continue
-        terms = forward_terms(b, n, emissions, transition, duration, start, end, begin, finish)
+        terms = forward_terms(arrays, b, n)
         classes, max_duration = weights.shape
         for c in range(classes):
             for d in range(max_duration):

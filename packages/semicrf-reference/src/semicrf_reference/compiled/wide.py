@@ -2,11 +2,7 @@
 
 The exponent is a float64 that holds an integer, so scores of any size have one; zero is `(0, 0)`. A row of
 them is two rows, or, where its numbers are near enough to one another, one row of float64 relative to a
-scale: its *linear* form. To be kept, a wide number is *packed* into one float64 relative to a scale:
-
-    0 or at least FLOOR        as it is
-    above 2**-PACKED_LIMIT     a negative float64 above -2, its bits 23 of -exponent and 40 of the mantissa
-    below                      its logarithm to base 2, below -2
+scale: its *linear* form.
 """
 
 from __future__ import annotations
@@ -17,24 +13,17 @@ import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit
 
-FLOOR_EXPONENT = -500.0
-FLOOR = 2.0**FLOOR_EXPONENT
+FLOOR = 2.0**-500
 """Two numbers at or above it can be multiplied."""
 
 LOW = 2.0**-400
 """A sum at or above it has lost nothing to numbers below FLOOR."""
 
-PACKED_LIMIT = 2.0**22
-"""Below 2 to minus this, a packed number is its logarithm, and rounded like one."""
-
-ONE = np.int64(1023 << 52)  # the bits of 1.0
-FRACTION = np.int64((1 << 52) - 1)  # the bits of a fraction
-DROPPED_HALF = np.int64(1 << 11)  # half of what the last of 40 bits stands for
-
 LN2_HIGH = 6.93147180369123816490e-01  # 32 bits, so that small multiples are exact (Cody & Waite 1980)
 LN2_LOW = 1.90821492927058770002e-10
 LOG2_E = 1.0 / math.log(2.0)
 HALF_LN2 = 0.35
+LOWEST = -1e290  # what is below it, but finite, has no exponent in float64
 ROUNDER = 1.5 * 2.0**52  # adding and subtracting it rounds to an integer
 TAYLOR = tuple(1.0 / math.factorial(n) for n in range(14))  # to 4e-18 within HALF_LN2
 
@@ -56,7 +45,7 @@ def exponent_of(x):
 def exp_wide(x):
     """`exp(x)`, without a branch, so that loops over it use vector instructions."""
     allowed = x > -math.inf
-    x = x if allowed else 0.0
+    x = max(x, LOWEST) if allowed else 0.0
     exponent = (x * LOG2_E + ROUNDER) - ROUNDER
     r = (x - exponent * LN2_HIGH) - exponent * LN2_LOW
     r = min(max(r, -HALF_LN2), HALF_LN2)
@@ -89,29 +78,3 @@ def add(mantissa, exponent, other_mantissa, other_exponent):
     if m == 0.0 or other_e > e:
         m, e, other_m, other_e = other_m, other_e, m, e
     return m + other_m * power_of_two(other_e - e), e
-
-
-@jit
-def pack(mantissa, exponent):
-    """A wide number as one float64; `exponent` is relative to the scale."""
-    m, e = normal(mantissa, exponent)
-    if m == 0.0 or e >= FLOOR_EXPONENT:
-        return m * power_of_two(e)
-    if e <= -PACKED_LIMIT:
-        return e + math.log2(m)
-    fraction = (np.int64(np.float64(m).view(np.int64)) & FRACTION) + DROPPED_HALF
-    bits = (np.int64(-e) << 40) - (fraction >> 52 << 40) + ((fraction & FRACTION) >> 12)
-    return -np.int64(bits).view(np.float64)
-
-
-@jit
-def unpack(packed):
-    """The wide number that was packed, relative to the scale."""
-    if packed >= 0.0:
-        return packed, 0.0
-    if packed <= -2.0:
-        exponent = math.floor(packed)
-        return 2.0 ** (packed - exponent), np.float64(exponent)
-    bits = np.int64(np.float64(-packed).view(np.int64))
-    mantissa = np.int64(((bits << 12) & FRACTION) | ONE).view(np.float64)
-    return mantissa, -np.float64(bits >> 40)

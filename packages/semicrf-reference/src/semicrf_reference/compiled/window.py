@@ -21,12 +21,18 @@ import numpy as np
 from semicrf_reference.compiled.definition import close_exactly
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import dot
-from semicrf_reference.compiled.state import NO_REFERENCE, PEAK, SCALE, STOP, WAITING
+from semicrf_reference.compiled.state import (
+    CEILING_EXPONENT,
+    NO_REFERENCE,
+    PEAK,
+    SCALE,
+    STOP,
+    WAITING,
+)
 from semicrf_reference.compiled.tally import count_waiting
 from semicrf_reference.compiled.wide import LOW, exp_wide, exponent_of, normal, power_of_two
 
-CEILING = 2.0**200
-"""Entries of the tape stay below it."""
+CEILING = 2.0**CEILING_EXPONENT
 
 
 @jit
@@ -128,12 +134,15 @@ def advance(window, step, emissions, peak):
 @jit
 def forbid(window, step, c):
     """Every open segment of a label is lost."""
+    begun, newest = window.oldest[c], window.newest[c]
+    window.oldest[c], window.newest[c] = step + 1, -1
+    window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
+    if newest < 0:  # there is none
+        return
     count_waiting(window)
     stop = window.marks[STOP]
-    for k in range(max(0, stop - (step + 1 - window.oldest[c]), stop - window.weights.shape[1]), stop):
+    for k in range(max(0, stop - (step + 1 - begun), stop - window.weights.shape[1]), stop):
         window.tape[c, k] = 0.0
-    window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
-    window.newest[c], window.oldest[c] = -1, step + 1
 
 
 @inlined
