@@ -22,6 +22,7 @@ WORKSPACE = [
     for argument in ("--editable", f"packages/semicrf-{package}{extras}")
 ]
 DEMO = ("music21", "matplotlib", "rich")
+PEERS = ("flash-semicrf==0.2.0", "torch-struct==0.5", "pytorch-crf==0.7.2")
 
 
 def environment(session: nox.Session, *requirements: str) -> None:
@@ -105,6 +106,15 @@ def bench(session: nox.Session) -> None:
     environment(session, "asv", "virtualenv")
     session.run("asv", "machine", "--yes")
     session.run("asv", *(session.posargs or ("run", "--quick", "--show-stderr")))
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Measure speed and memory beside other libraries, and alone; `-- --quick` in a minute."""
+    environment(session, *WORKSPACE, "rich")
+    for peer in PEERS:  # one that cannot be had is reported as missing, and the rest is measured
+        session.install("--no-deps", peer, success_codes=[0, 1])
+    session.run("python", "-m", "benchmarks.peers", *session.posargs)
 
 
 def first_example(page: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import index
 
 import numpy as np
@@ -135,13 +136,12 @@ class Segmentation:
 
     def to_list(self) -> list[list[Segment]]:
         """One list of segments per sequence."""
-        found: list[list[Segment]] = [[] for _ in range(len(self.labels))]
-        sequence, start = torch.nonzero(self.durations, as_tuple=True)
+        begins = self.durations > 0
+        sequence, start = torch.nonzero(begins, as_tuple=True)
         end = start + self.durations[sequence, start]
-        label = self.labels[sequence, start]
-        for b, *segment in torch.stack([sequence, start, end, label], dim=1).tolist():
-            found[b].append(Segment(*segment))
-        return found
+        columns = (start, end, self.labels[sequence, start])
+        segments = map(Segment, *(column.tolist() for column in columns))
+        return [list(islice(segments, count)) for count in begins.sum(1).tolist()]
 
     def to_labels(self, fill: int = NO_LABEL) -> Tensor:
         """`(B, T)` int64 label of every position, `fill` where there is none."""

@@ -1,0 +1,117 @@
+"""Ours by itself: gradients, threads, growth with positions and durations, and the rate of its sums."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+
+from .against import CALLS, FORWARD, MATCHES, TRAIN
+from .ours import Ours
+from .problem import Size, forward, random_terms
+from .report import Row, Table, Wanted
+from .timing import Contender, Effort, interleaved
+
+LARGER = (Size(8, 1000, 100, 24), Size(1, 4000, 100, 24), Size(1, 4000, 1000, 24))
+BATCHED = (Size(32, 128, 1, 9), Size(8, 1000, 1, 24), Size(8, 1000, 100, 24))
+SINGLE = (Size(1, 10_000, 1, 24), Size(1, 4000, 100, 24), Size(1, 4000, 1000, 24))
+
+
+def gradients(effort: Effort) -> Table:
+    """What the gradient of every term costs, beside the value."""
+    sizes = [match.size for match in MATCHES if match.quick or not effort.quick]
+    rows = []
+    for size in sizes if effort.quick else [*sizes, *LARGER]:
+        ours = Ours(random_terms(size))
+        found = interleaved({what: Contender(partial(call, ours)) for what, call in CALLS.items()}, effort)
+        ratio = found[TRAIN].median / found[FORWARD].median
+        rows.append(Row("", str(size), found[FORWARD], found[TRAIN], ratio, Wanted("≤", 3)))
+    return Table("Ours alone: gradients, float32", FORWARD, TRAIN, "fwd+bwd/fwd", rows)
+
+
+def threads(effort: Effort) -> Table:
+    """What a second thread saves."""
+    rows = []
+    remark = "" if (os.cpu_count() or 1) > 1 else "the machine has one core"
+    for size in BATCHED[:1] if effort.quick else (*BATCHED, *SINGLE):
+        ours = Ours(random_terms(size))
+        wanted = Wanted("≥", 1.7) if size.B >= 8 else None
+        for what, call in CALLS.items():
+            contenders = {str(n): Contender(partial(call, ours), threads=n) for n in (1, 2)}
+            one, two = interleaved(contenders, effort).values()
+            rows.append(Row(what, str(size), one, two, one.median / two.median, wanted, remark))
+    return Table("Ours alone: threads, float32", "1 thread", "2 threads", "1 thread/2 threads", rows)
+
+
+def positions(effort: Effort) -> Table:
+    """Time a position, of short and of long sequences."""
+    lengths = (1_000, 10_000) if effort.quick else (1_000, 10_000, 100_000, 1_000_000)
+    models = {T: Ours(random_terms(Size(1, T, 100, 24))) for T in lengths}
+    contenders = {
+        f"{what} {T}": Contender(partial(call, model))
+        for T, model in models.items()
+        for what, call in CALLS.items()
+    }
+    found = interleaved(contenders, effort)
+    each = {what: [found[f"{what} {T}"].over(T) for T in lengths] for what in CALLS}
+    rows = [
+        Row("a position", str(Size(1, T, 100, 24)), value, gradient)
+        for T, value, gradient in zip(lengths, each[FORWARD], each[TRAIN], strict=True)
+    ]
+    for what, spreads in each.items():
+        fastest, slowest = (pick(spreads, key=lambda spread: spread.median) for pick in (min, max))
+        ratio = slowest.median / fastest.median
+        rows.append(Row(f"{what}: slowest/fastest", "", ratio=ratio, wanted=Wanted("≤", 1.15)))
+    return Table("Ours alone: time a position, float32", FORWARD, TRAIN, "slowest/fastest", rows)
+
+
+def durations(effort: Effort) -> Table:
+    """How time grows with the longest duration."""
+    few, many = (Ours(random_terms(Size(1, 1000 if effort.quick else 4000, K, 24))) for K in (100, 1000))
+    size = f"B=1 T={few.terms['emissions'].shape[1]} C=24"
+    rows = []
+    for what, call in CALLS.items():
+        short, long = interleaved(
+            {"100": Contender(partial(call, few)), "1000": Contender(partial(call, many))}, effort
+        ).values()
+        rows.append(Row(what, size, short, long, long.median / short.median, Wanted("≤", 10)))
+    return Table("Ours alone: growth with durations, float32", "K=100", "K=1000", "K=1000/K=100", rows)
+
+
+def products(effort: Effort) -> Table:
+    """The rate of multiply-adds beside that of a plain loop of dot products, both on one thread.
+
+    Of ours only those count that it has to do: the first K positions end shorter segments only.
+    """
+    size = Size(1, 2000 if effort.quick else 4000, 1000, 24)
+    ours = Ours(random_terms(size))
+    window, weights = np.random.default_rng(0).random((2, size.C, 2 * size.K))
+    weights = np.ascontiguousarray(weights[:, : size.K])
+    loop, log_partition = interleaved(
+        {
+            "loop": Contender(lambda: dot_products(window, weights, size.T), threads=1),
+            "ours": Contender(partial(forward, ours), threads=1),
+        },
+        effort,
+    ).values()
+    whole, needed = size.T * size.K * size.C, size.C * sum(min(t, size.K) for t in range(1, size.T + 1))
+    rates = [whole / loop.median / 1e9, needed / log_partition.median / 1e9]
+    remark = "{:.2f} and {:.2f} G multiply-adds/s".format(*rates)
+    row = Row(FORWARD, str(size), loop, log_partition, rates[1] / rates[0], Wanted("≥", 0.5), remark)
+    return Table("Ours alone: beside dot products", "plain loop", "ours", "ours/loop, in rate", [row])
+
+
+@numba.njit(fastmath=True)
+def dot_products(window: Any, weights: Any, positions: int) -> float:
+    """C dot products of K numbers a position, over a window that moves by one and starts again after K."""
+    labels, longest = weights.shape
+    total = 0.0
+    for t in range(positions):
+        first = t % longest
+        for c in range(labels):
+            for k in range(longest):
+                total += window[c, first + k] * weights[c, k]
+    return total

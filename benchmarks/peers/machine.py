@@ -1,0 +1,61 @@
+"""What a run is a run of: the machine, the versions, the day."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OURS = ("semicrf-spec", "semicrf-reference", "semicrf-nn")
+PEERS = ("flash-semicrf", "torch-struct", "pytorch-crf")
+
+
+def describe(arguments: Sequence[str]) -> dict[str, Any]:
+    """Machine, versions, date, command and threads."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "command": shlex.join(["nox", "-s", "peers", *(["--", *arguments] if arguments else [])]),
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "load at the start": round(load(), 2),
+        },
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in ("torch", "numba", *OURS, *PEERS)},
+    }
+
+
+def load() -> float:
+    """How many processes have lately been running, on average; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def processor() -> str:
+    """The name the processor gives itself."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def folder_name() -> str:
+    """The processor's name as that of a folder."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", processor()).strip("-")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "from source" if package in OURS else "not installed"
