@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, cast
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 Array = Any  # an array of any library the Python array API covers
@@ -26,6 +27,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
 """The legal shapes of every argument, in the letters of the documentation."""
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+PARALLEL = 2**15
+"""Entries from which on PyTorch uses threads."""
+
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -149,8 +153,7 @@ class Potentials(Generic[A]):
                 self._check_scores(name, term)
 
     def _check_scores(self, name: str, term: Array) -> None:
-        xp = array_namespace(term)
-        if math.prod(term.shape) == 0 or bool(xp.max(term) < math.inf):  # false for NaN
+        if math.prod(term.shape) == 0 or bool(_largest(term) < math.inf):  # false for NaN
             return
         bad = ~(term < math.inf)
         within = self._within(name, term)
@@ -165,6 +168,19 @@ class Potentials(Generic[A]):
                 f"{name}[{place}] is {term[index].item()}; expected a finite score or -inf, "
                 "which forbids. Look for a division by zero or an overflow upstream"
             )
+
+
+def _largest(term: Array) -> Any:
+    """The largest entry, NaN if there is one.
+
+    Of a large tensor numpy takes it: PyTorch would share the work out among threads, which go on spinning for
+    milliseconds afterwards, beside the threads of whatever scan comes next.
+    """
+    tensor = hasattr(term, "numel")  # asked like this, as PyTorch need not be there
+    if tensor and term.numel() >= PARALLEL and term.device.type == "cpu" and term.element_size() >= 4:
+        with np.errstate(invalid="ignore"):
+            return np.max(np.asarray(term.detach()))
+    return array_namespace(term).max(term)
 
 
 def check_lengths(lengths: Array, time: int) -> None:
