@@ -8,6 +8,7 @@ from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
     FLOAT64_RELATIVE,
     MAX_DURATIONS,
+    PROBABILITY_SUM,
     assert_close,
     case,
     case_names,
@@ -34,7 +35,7 @@ def test_probabilities_of_all_segmentations_sum_to_one(named):
         copies = SemiCRF(**{n: repeated(t, n, b, len(listed.all)) for n, t in d.potentials.items()})
         log_probs = copies.log_prob(listed.all)
         bound = probability_bound(listed.log_partition)
-        assert (log_probs <= bound).all()
+        assert (log_probs <= bound - PROBABILITY_SUM).all()  # spacings of float64 where both were rounded
         if listed.count:
             assert_close(log_probs.exp().sum(), 1.0, bound)
         else:

@@ -1,4 +1,8 @@
-"""More than ten thousand random sequences over the extremes of every term, compiled against the oracle."""
+"""Random sequences over the extremes of every term, compiled against the oracle.
+
+Log partitions and best paths of all 12,800; posteriors of the more than 10,000 whose log partition is `-inf`
+or within a million nats of 0. Beyond that a score of -1e9 or lower was unavoidable: only NaN is ruled out.
+"""
 
 import numpy as np
 import pytest
