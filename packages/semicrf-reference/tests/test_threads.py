@@ -55,11 +55,16 @@ def test_parts_tile_the_batch_in_order_and_differ_by_one_at_most(batch, count):
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
 
 
-def test_large_problems_use_threads_of_their_own_and_small_ones_do_not(two_threads):
-    used = []
+def test_large_problems_use_a_thread_of_their_own_beside_this_one_and_small_ones_do_not(two_threads):
+    used, meeting = [], threading.Barrier(2)
 
     def job(first, last):
         used.append(threading.current_thread())
+
+    def met(first, last):
+        job(first, last)
+        if len(used) <= 2:
+            meeting.wait(PATIENCE / 10)
 
     def batch_of(size):
         return SimpleNamespace(size=size, operations=scan_operations("compiled", size))
@@ -68,9 +73,10 @@ def test_large_problems_use_threads_of_their_own_and_small_ones_do_not(two_threa
     run((job, ()), over=batch_of(Size(6, 10, 3, 2)))
     assert set(used) == {threading.current_thread()}
     used.clear()
-    run((job, ()), over=batch_of(Size(6, 1000, 50, 8)))
+    run((met, ()), over=batch_of(Size(6, 1000, 50, 8)))
     assert len(used) == 6
-    assert all(thread.name.startswith("semicrf") for thread in used)
+    assert threading.current_thread() in used
+    assert all(thread.name.startswith("semicrf") for thread in set(used) - {threading.current_thread()})
 
 
 def test_every_job_runs_once_for_every_sequence(two_threads):
@@ -81,6 +87,42 @@ def test_every_job_runs_once_for_every_sequence(two_threads):
 
     run((job, ("alpha",)), (job, ("beta",)), over=SimpleNamespace(size=Size(11, 9, 9, 9), operations=1e9))
     assert sorted(done) == sorted((name, b) for name in ("alpha", "beta") for b in range(11))
+
+
+def test_every_thread_works_in_one_space_of_its_own(two_threads):
+    spaces, used, lock = [], [], threading.Barrier(2)
+
+    def space():
+        spaces.append(threading.current_thread())
+        return (len(spaces) - 1,)
+
+    def job(first, last, own):
+        used.append((threading.current_thread(), own))
+        if len(used) <= 2:
+            lock.wait(PATIENCE / 10)
+
+    run((job, ()), over=SimpleNamespace(size=Size(8, 9, 9, 9), operations=1e9), space=space)
+    assert len(used) == 8
+    assert len(spaces) == 2
+    assert all(spaces[own] is thread for thread, own in used)
+
+
+def test_an_error_here_leaves_the_rest_undone_and_waits_for_who_is_at_work(two_threads):
+    here, begun, ended, done = threading.current_thread(), threading.Event(), [], []
+
+    def job(first, last):
+        done.append(first)
+        if threading.current_thread() is here:
+            begun.wait(PATIENCE / 10)
+            raise ZeroDivisionError
+        begun.set()
+        time.sleep(0.05)
+        ended.append(first)
+
+    with pytest.raises(ZeroDivisionError):
+        run((job, ()), over=SimpleNamespace(size=Size(100, 9, 9, 9), operations=1e9))
+    assert len(ended) == len(done) - 1 >= 1
+    assert len(done) < 8
 
 
 @pytest.mark.parametrize("threads", [2, 4])
@@ -164,7 +206,7 @@ def test_a_forked_child_answers_though_its_parents_threads_are_gone(two_threads)
     assert child.exitcode == 0
     same, threads = verdict.get()
     assert same
-    assert threads == 2
+    assert threads == 1  # beside the one that calls
     assert same_bits(answers(), expected)  # and the parent goes on
 
 

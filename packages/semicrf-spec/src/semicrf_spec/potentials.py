@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, cast
 
-import numpy as np
 from array_api_compat import array_namespace, device
+
+from semicrf_spec.serial import largest
 
 Array = Any  # an array of any library the Python array API covers
 A = TypeVar("A")
@@ -26,10 +27,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 """The legal shapes of every argument, in the letters of the documentation."""
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-PARALLEL = 2**15
-"""Entries from which on PyTorch uses threads."""
+_AXES = {name: [shape.split() for shape in shapes] for name, shapes in SHAPES.items()}
 
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -101,7 +101,16 @@ class Potentials(Generic[A]):
 
     def terms(self) -> tuple[A | None, ...]:
         """All terms in the order of the call signature, None where one is missing."""
-        return tuple(getattr(self, name) for name in SHAPES)
+        return (
+            self.emissions,
+            self.transition,
+            self.duration,
+            self.start,
+            self.end,
+            self.begin,
+            self.finish,
+            self.lengths,
+        )
 
     def map(self, function: Callable[[A], Out]) -> Potentials[Out]:
         """The potentials with `function` applied to every term that is present, lengths included."""
@@ -153,7 +162,7 @@ class Potentials(Generic[A]):
                 self._check_scores(name, term)
 
     def _check_scores(self, name: str, term: Array) -> None:
-        if math.prod(term.shape) == 0 or bool(_largest(term) < math.inf):  # false for NaN
+        if math.prod(term.shape) == 0 or largest(term) < math.inf:  # false for NaN
             return
         bad = ~(term < math.inf)
         within = self._within(name, term)
@@ -168,19 +177,6 @@ class Potentials(Generic[A]):
                 f"{name}[{place}] is {term[index].item()}; expected a finite score or -inf, "
                 "which forbids. Look for a division by zero or an overflow upstream"
             )
-
-
-def _largest(term: Array) -> Any:
-    """The largest entry, NaN if there is one.
-
-    Of a large tensor numpy takes it: PyTorch would share the work out among threads, which go on spinning for
-    milliseconds afterwards, beside the threads of whatever scan comes next.
-    """
-    tensor = hasattr(term, "numel")  # asked like this, as PyTorch need not be there
-    if tensor and term.numel() >= PARALLEL and term.device.type == "cpu" and term.element_size() >= 4:
-        with np.errstate(invalid="ignore"):
-            return np.max(np.asarray(term.detach()))
-    return array_namespace(term).max(term)
 
 
 def check_lengths(lengths: Array, time: int) -> None:
@@ -219,8 +215,8 @@ def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
 
 
 def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
-    legal = [tuple(sizes[letter] for letter in shape.split()) for shape in SHAPES[name]]
-    if _shape(name, term) not in legal:
+    shape = _shape(name, term)
+    if all(shape != tuple(sizes[letter] for letter in axes) for axes in _AXES[name]):
         hint = ". Of a (B, T) mask give mask.sum(1)" if name == "lengths" else ""
         raise ValueError(_shape_message(name, term, sizes) + hint)
 

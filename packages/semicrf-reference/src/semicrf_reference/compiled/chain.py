@@ -8,8 +8,8 @@ import numpy as np
 
 from semicrf_reference.compiled.definition import arrive_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import dot
-from semicrf_reference.compiled.state import CLOSED, MATRIX, STAR
+from semicrf_reference.compiled.rows import multiply
+from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
 from semicrf_reference.compiled.wide import FLOOR, LOW, exp_wide, power_of_two
 
 
@@ -61,8 +61,8 @@ def arrive(terms, chain, step):
     if terms.transition.strides[0] != 0 and step > 1:
         read_matrix(chain, terms.transition[step - 1])
     lowest = math.inf
+    multiply(chain.matrix, chain.linear, chain.star)
     for c in range(chain.star.size):
-        chain.star[c] = dot(chain.matrix[c], 0, chain.linear, 0, chain.linear.size)
         chain.lift[c] = 0.0
         lowest = min(lowest, chain.star[c])
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
@@ -76,17 +76,32 @@ def arrive(terms, chain, step):
 
 @inlined
 def read_emissions(terms, chain, step):
-    """The emissions of a position less the largest of them, which is returned and added to the peaks."""
-    peak = -math.inf
-    for c in range(chain.emissions.size):
-        chain.emissions[c] = np.float64(terms.emissions[step, c])
-        peak = max(peak, chain.emissions[c])
-    peak = peak if peak > -math.inf else 0.0
-    for c in range(chain.emissions.size):
-        chain.emissions[c] -= peak
-    chain.peaks[0], error = two_sum(chain.peaks[0], peak)
-    chain.peaks[1] += error
-    return peak
+    """Where in the run that was read last the emissions of a step begin."""
+    row = step % RUN
+    if row == 0:
+        read_run(terms, chain, step)
+    return row * chain.star.size
+
+
+@jit
+def read_run(terms, chain, first):
+    """Emissions from a step on, less the largest of their position, which is added to the peaks."""
+    classes = chain.star.size
+    count = min(RUN, len(terms.emissions) - first)
+    for row in range(count):
+        peak = -math.inf
+        for c in range(classes):
+            score = np.float64(terms.emissions[first + row, c])
+            chain.emissions[row * classes + c] = score
+            peak = max(peak, score)
+        peak = peak if peak > -math.inf else 0.0
+        for c in range(classes):
+            chain.emissions[row * classes + c] -= peak
+        chain.tops[row] = peak
+        chain.peaks[0], error = two_sum(chain.peaks[0], peak)
+        chain.peaks[1] += error
+    for i in range(count * classes):
+        chain.growth[i], chain.growth_exponents[i] = exp_wide(chain.emissions[i])
 
 
 @inlined

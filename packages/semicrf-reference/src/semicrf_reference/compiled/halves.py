@@ -15,8 +15,8 @@ import numpy as np
 
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import LARGEST, dot, multiply_linear, row_sum
-from semicrf_reference.compiled.state import CLOSED, STAR, STOP
+from semicrf_reference.compiled.rows import LARGEST, add_outer, dot, multiply_linear, row_sum
+from semicrf_reference.compiled.state import CLOSED, RUN, STAR, STOP
 from semicrf_reference.compiled.tally import count, counted
 from semicrf_reference.compiled.wide import LOW, add, exponent_of, normal, power_of_two
 
@@ -72,13 +72,16 @@ def meet_star(chain, half, step):
     row = 0
     if len(half.transitions) > 1:
         row = at + 1 if half.backward else at
+    exactly = False
     for c in range(chain.star.size):
-        if chain.lift[c] == 0.0 and chain.star[c] > 0.0:
-            share = half.entering[c] / chain.star[c]
-            for i in range(chain.linear.size):
-                half.joint[c, i] += share * chain.linear[i]
-        elif half.entering[c] > 0.0:
-            transitions_exactly(chain, half, c, row)
+        linear = chain.lift[c] == 0.0 and chain.star[c] > 0.0
+        half.shares[c] = half.entering[c] / chain.star[c] if linear else 0.0
+        exactly |= not linear and half.entering[c] > 0.0
+    add_outer(half.shares, chain.linear, half.joint)
+    if exactly:
+        for c in range(chain.star.size):
+            if half.shares[c] == 0.0 and half.entering[c] > 0.0:
+                transitions_exactly(chain, half, c, row)
     if len(half.transitions) > 1:
         count_transitions(chain, half, row)
 
@@ -104,9 +107,21 @@ def count_transitions(chain, half, row):
 
 
 @inlined
+def meet_single(half, step):
+    """Posteriors of a position where no segment is longer: what enters leaves again."""
+    at = place(half, step)
+    for c in range(half.entering.size):
+        half.leaving[c] = half.entering[c]
+        half.covering[c] = half.entering[c]
+        half.durations[0, c] += half.entering[c]
+    write_position(half, at)
+    write_boundaries(half, at)
+
+
+@inlined
 def meet_closed(terms, chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
-    at = place(half, step)
+    at, row = place(half, step), step % RUN * chain.star.size
     exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
     if chain.good[CLOSED] * half.good[at, STAR] == 1.0 and abs(exponent) <= LARGEST:
         multiply_linear(chain.linear, half.stars[at], 1.0 / half.total[0], exponent, half.leaving)
@@ -124,16 +139,29 @@ def meet_closed(terms, chain, window, half, step):
 
     for c in range(half.covering.size):
         covering = half.covering[c] + half.entering[c]
-        half.covering[c] = covering if chain.emissions[c] > -math.inf else 0.0
+        half.covering[c] = covering if chain.emissions[row + c] > -math.inf else 0.0
         half.passed[c] += half.entering[c]
-    mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
-    share = 1.0 / mass if mass > 0.0 else 0.0
+    write_position(half, at)
     for c in range(half.covering.size):
-        half.position[at, c] = half.covering[c] * share
         left = half.covering[c] - half.leaving[c]
         over = left < ROUNDING * min(half.passed[c], 1.0)
         half.covering[c] = 0.0 if over else left
         half.passed[c] = 0.0 if over else half.passed[c]
+    write_boundaries(half, at)
+
+
+@inlined
+def write_position(half, at):
+    """What covers a position, in proportions."""
+    mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
+    share = 1.0 / mass if mass > 0.0 else 0.0
+    for c in range(half.covering.size):
+        half.position[at, c] = half.covering[c] * share
+
+
+@inlined
+def write_boundaries(half, at):
+    """What enters and what leaves, in the order of the positions, where anybody asks for it."""
     if len(half.begins) > 0:
         for c in range(half.covering.size):
             half.begins[at, c] = half.leaving[c] if half.backward else half.entering[c]

@@ -29,11 +29,13 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     problem = Problem.of(terms)
     answers = Answers.of_log_partition(problem.size)
 
-    def scanned(first: int, last: int) -> None:
-        kept, state = kept_messages(np.empty((1, 0, problem.size.classes))), scan_state(problem.size)
+    def space() -> tuple[Any, ...]:
+        return kept_messages(np.empty((1, 0, problem.size.classes))), scan_state(problem.size)
+
+    def scanned(first: int, last: int, kept: Any, state: Any) -> None:
         scan_batch(first, last, PASS, PASS + 1, problem.arrays, tuple(answers), kept, state, state)
 
-    run((scanned, ()), over=problem)
+    run((scanned, ()), over=problem, space=space)
     return torch.from_numpy(answers.total)
 
 
@@ -48,11 +50,11 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
         kept = kept_messages(answers.begins if boundaries else np.empty((1, time, classes)))
         return kept, scan_state(problem.size), scan_state(problem.size)
 
-    def whole(first: int, last: int) -> None:
-        scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space())
+    def whole(first: int, last: int, *space: Any) -> None:
+        scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space)
 
     if batch >= threads_for(problem):
-        run((whole, ()), over=problem)
+        run((whole, ()), over=problem, space=space)
     else:
         spaces = [space() for _ in range(batch)]
 
@@ -86,11 +88,13 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
 
-    def decoded(first: int, last: int) -> None:
-        space = decoding_space(problem.size)
+    def space() -> tuple[Any, ...]:
+        return (decoding_space(problem.size),)
+
+    def decoded(first: int, last: int, space: Any) -> None:
         viterbi_batch(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((decoded, ()), over=problem)
+    run((decoded, ()), over=problem, space=space)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 

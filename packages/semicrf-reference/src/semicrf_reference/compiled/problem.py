@@ -46,24 +46,30 @@ class Problem:
         for term in (given.emissions, given.begin, given.finish):
             real = real if term is None else torch.promote_types(real, term.dtype)
 
-        def read(term: Tensor | None, dtype: torch.dtype, missing: Tensor, *shape: int) -> Array:
-            found: Array = (missing if term is None else term.detach()).to(dtype).expand(shape).numpy()
+        def read(term: Tensor, dtype: torch.dtype, *shape: int) -> Array:
+            found: Array = term.detach().to(dtype).expand(shape).numpy()
             return found
 
-        zero = torch.zeros(())
-        nothing = given.emissions.detach()[..., :0]
-        at_boundaries = batch, time, classes, classes
-        transition = read(given.transition, torch.float64, zero, *at_boundaries)
+        def per_label(term: Tensor | None) -> Array:
+            return np.zeros(classes) if term is None else read(term, torch.float64, classes)
+
+        def per_position(term: Tensor | None) -> Array:
+            if term is None:
+                return np.empty((batch, time, 0), str(real).removeprefix("torch."))
+            return read(term, real, batch, time, classes)
+
+        lengths = given.lengths
+        transition = read(given.transition, torch.float64, batch, time, classes, classes)
         arrays = (
-            read(given.emissions, real, zero, batch, time, classes),
+            per_position(given.emissions),
             transition,
             transition.swapaxes(2, 3),
-            read(given.duration, torch.float64, zero, batch, -1, classes),
-            read(given.start, torch.float64, zero, classes),
-            read(given.end, torch.float64, zero, classes),
-            read(given.begin, real, nothing, batch, time, -1),
-            read(given.finish, real, nothing, batch, time, -1),
-            read(given.lengths, torch.int64, torch.full((), time), batch),
+            read(given.duration, torch.float64, batch, -1, classes),
+            per_label(given.start),
+            per_label(given.end),
+            per_position(given.begin),
+            per_position(given.finish),
+            np.full(batch, time, np.int64) if lengths is None else read(lengths, torch.int64, batch),
         )
         return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
 

@@ -53,6 +53,33 @@ def dot(a, a_first, b, b_first, count):
 
 
 @summed
+def multiply(matrix, row, out):
+    """`out = matrix @ row`, four rows of the matrix at once."""
+    columns = np.uint64(row.size)
+    blocked = out.size // 4 * 4
+    for c in range(0, blocked, 4):
+        first, second, third, fourth = matrix[c], matrix[c + 1], matrix[c + 2], matrix[c + 3]
+        a, b, d, e = 0.0, 0.0, 0.0, 0.0
+        for i in range(columns):
+            a += first[i] * row[i]
+            b += second[i] * row[i]
+            d += third[i] * row[i]
+            e += fourth[i] * row[i]
+        out[c], out[c + 1], out[c + 2], out[c + 3] = a, b, d, e
+    for c in range(blocked, out.size):
+        out[c] = dot(matrix[c], 0, row, 0, row.size)
+
+
+@inlined
+def add_outer(left, right, out):
+    """`out[c, i] += left[c] * right[i]`."""
+    columns = np.uint64(right.size)
+    for c in range(left.size):
+        for i in range(columns):
+            out[c, i] += left[c] * right[i]
+
+
+@summed
 def row_sum(row):
     """Sum of a row."""
     found = 0.0

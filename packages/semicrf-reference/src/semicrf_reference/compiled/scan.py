@@ -24,6 +24,7 @@ from semicrf_reference.compiled.halves import (
     join,
     keep,
     meet_closed,
+    meet_single,
     meet_star,
 )
 from semicrf_reference.compiled.jit import inlined, jit, kernel
@@ -42,18 +43,33 @@ from semicrf_reference.compiled.state import (
 )
 from semicrf_reference.compiled.terms import backward_terms, forward_terms
 from semicrf_reference.compiled.wide import add, exp_wide, log_wide
-from semicrf_reference.compiled.window import advance, clear, close, enter
+from semicrf_reference.compiled.window import advance, clear, close, enter, finish, set_toll
 
 
 @inlined
 def take(terms, chain, window, step):
     """From `star` of a step to `closed`: segments begin, cover the position and end."""
-    enter(window, terms.begin, step, chain.star, chain.lift, chain.scales[STAR])
-    peak = read_emissions(terms, chain, step)
-    advance(window, step, chain.emissions, peak)
-    close(window, terms, step, chain.values, chain.exponents)
+    row = read_emissions(terms, chain, step)
+    if len(terms.duration) == 1:
+        take_single(terms, chain, window, step, row)
+    else:
+        enter(window, terms.begin, step, chain.star, chain.lift, chain.scales[STAR])
+        advance(window, chain, step, row)
+        close(window, terms, step, chain.values, chain.exponents)
     chain.scales[CLOSED], good = linear_row(chain.values, chain.exponents, chain.linear)
     chain.good[CLOSED] = 1.0 if good else 0.0
+
+
+@inlined
+def take_single(terms, chain, window, step, row):
+    """`take` where no segment is longer than a position: none stays open, so that a window is not needed."""
+    set_toll(window, terms.begin, step)
+    for c in range(chain.star.size):
+        toll = window.toll[c] * window.weights[c, 0]
+        chain.values[c] = chain.star[c] * toll * chain.growth[row + c]
+        chain.exponents[c] = chain.lift[c] + chain.scales[STAR]
+        chain.exponents[c] += window.toll_exponent[c] + chain.growth_exponents[row + c]
+    finish(terms.finish, step, chain.values, chain.exponents)
 
 
 @jit
@@ -64,7 +80,9 @@ def scan(terms, chain, window, first, last, mode, half):
         if mode == MEETING:
             meet_star(chain, half, step)
         take(terms, chain, window, step)
-        if mode == MEETING:
+        if mode == MEETING and len(terms.duration) == 1:
+            meet_single(half, step)
+        elif mode == MEETING:
             meet_closed(terms, chain, window, half, step)
         elif mode == KEEPING:
             keep(chain, half, step)

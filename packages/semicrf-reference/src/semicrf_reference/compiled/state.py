@@ -34,6 +34,9 @@ weights of durations that are too small for float64 would be missed."""
 NO_REFERENCE = -(2.0**60)
 """The reference of a label without open segments: whatever begins is far above it."""
 
+RUN = 16
+"""Positions of which emissions are read at once: enough to fill the registers whatever C is."""
+
 BLOCK = 4
 """Steps that are added to a tally at once, as each entry of it is then read and written once."""
 
@@ -54,7 +57,10 @@ class Chain(NamedTuple):
     linear: Array
     values: Array
     exponents: Array
-    emissions: Array
+    emissions: Array  # (RUN * C,), less their peaks
+    growth: Array  # (RUN * C,): their exponentials, as wide numbers
+    growth_exponents: Array
+    tops: Array  # (RUN,), the peaks
     scales: Array
     good: Array
     peaks: Array  # the sum of the peaks of the emissions, as two float64
@@ -111,6 +117,7 @@ class Half(NamedTuple):
     transitions: Array  # (C, C), or (T, C, C) with one for each boundary
     durations: Array  # (K, C)
     joint: Array  # (C, C), as the matrix of the chain
+    shares: Array  # of what enters, for a unit of its message
     entering: Array
     leaving: Array
     covering: Array
@@ -121,7 +128,7 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 14 + ['int64[:,::1]', 'int64[::1]'])}))"
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 15 + ['int64[:,::1]', 'int64[::1]'])}))"
 KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 """Types of the arrays of `scan_state` and `kept_messages`."""
 
@@ -136,6 +143,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (classes, classes),
         (classes, classes),
         (4, 3),
+        (4, RUN * classes),
         (classes, longest),
         (classes, longest),
         (classes, longest + max(longest, 256)),
@@ -159,10 +167,10 @@ def kept_messages(stars: Array) -> tuple[Array, ...]:
 @inlined
 def chain_in(state):
     """The chain of a scan."""
-    rows, matrix, mantissas, powers, _, scalars = state[:6]
+    rows, matrix, mantissas, powers, _, scalars, run = state[:7]
     return Chain(
-        matrix, mantissas, powers, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], scalars[0],
-        scalars[1], scalars[2],
+        matrix, mantissas, powers, rows[0], rows[1], rows[2], rows[3], rows[4], run[0], run[1], run[2],
+        run[3], scalars[0], scalars[1], scalars[2],
     )  # fmt: skip
 
 
@@ -170,9 +178,9 @@ def chain_in(state):
 def window_in(state):
     """The window of a scan."""
     rows = state[0]
-    weights, tally, tape, shares, stars, lifts, times, opened, steps, marks = state[6:]
+    weights, tally, tape, shares, stars, lifts, times, opened, steps, marks = state[7:]
     return Window(
-        weights, tape, rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], steps[0],
+        weights, tape, rows[5], rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], steps[0],
         steps[1], stars, lifts, times, opened, shares, tally, marks,
     )  # fmt: skip
 
@@ -189,6 +197,6 @@ def half_in(state, kept, answers, direction, b, n, first):
         stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros, scales, good, closeds,
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
-        durations[direction, counted], joint, rows[14], rows[15], rows[16], rows[17], scalars[3],
-        direction > 0, n, first,
+        durations[direction, counted], joint, rows[13], rows[14], rows[15], rows[16], rows[17],
+        scalars[3], direction > 0, n, first,
     )  # fmt: skip

@@ -17,26 +17,39 @@ SMALL = 100_000
 """Multiply-adds below which handing work to another thread costs more than doing it."""
 
 Job = tuple[Callable[..., None], tuple[Any, ...]]
-"""A batch kernel and its arguments, but for the range of sequences that come first."""
+"""A batch kernel and its arguments, but for the range of sequences that come first, and what it works in."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
-def run(*jobs: Job, over: Problem) -> None:
-    """Run every job for every sequence, on as many threads as PyTorch would use.
+def run(*jobs: Job, over: Problem, space: Callable[[], tuple[Any, ...]] = tuple) -> None:
+    """Run every job for every sequence, on as many threads as PyTorch would use, this one among them.
 
     Which thread does what changes no bit: each sequence is scanned by one thread, and written by one.
+
+    Args:
+        space: makes what one thread works in; jobs get it as their last arguments.
     """
     batch = over.size.batch
     threads = threads_for(over)
     parts = parts_of(batch, 1 if threads == 1 else 4 * threads)
     tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
-    if threads == 1 or len(tasks) == 1:
-        for task in tasks:
-            task()
-    else:
-        for done in [pool().submit(task) for task in tasks]:
-            done.result()
+    waiting = iter(tasks)
+
+    def work() -> None:
+        own = space()
+        for task in waiting:  # every thread takes the next
+            task(*own)
+
+    helpers = [pool(threads - 1).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    try:
+        work()
+    finally:
+        for _ in waiting:  # nothing more is begun where this thread failed or was interrupted
+            pass
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
 
 
 def threads_for(problem: Problem) -> int:
@@ -51,9 +64,8 @@ def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def pool() -> ThreadPoolExecutor:
-    """The threads of this process, as many as PyTorch would use now."""
-    threads = torch.get_num_threads()
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Threads of this process to help the one that calls."""
     if threads not in _pools:
         _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="semicrf")
     return _pools[threads]

@@ -25,6 +25,7 @@ from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
     NO_REFERENCE,
     PEAK,
+    RUN,
     SCALE,
     STOP,
     WAITING,
@@ -59,10 +60,7 @@ def clear(window, duration):
 def enter(window, begin, step, star, lift, scale):
     """Segments of every label begin, each weighing `star * 2**(lift + scale)` and its toll."""
     place = next_place(window)
-    if begin.shape[1] > 0:
-        for c in range(star.size):
-            m, e = exp_wide(np.float64(begin[step, c]))
-            window.toll[c], window.toll_exponent[c] = window.best[c] * m, window.best_exponent[c] + e
+    set_toll(window, begin, step)
     highest = 0.0
     for c in range(star.size):
         weight = star[c] * window.toll[c] / window.gain[c]
@@ -82,6 +80,15 @@ def enter(window, begin, step, star, lift, scale):
         window.stars[row, c] = star[c]
         window.lifts[row, c] = lift[c]
     window.times[row, SCALE] = scale
+
+
+@inlined
+def set_toll(window, begin, step):
+    """What segments pay when they begin: the largest duration score and that of beginning here."""
+    if begin.shape[1] > 0:
+        for c in range(window.toll.size):
+            m, e = exp_wide(np.float64(begin[step, c]))
+            window.toll[c], window.toll_exponent[c] = window.best[c] * m, window.best_exponent[c] + e
 
 
 @inlined
@@ -113,21 +120,20 @@ def rebase(window, c, star, exponent, place):
 
 
 @inlined
-def advance(window, step, emissions, peak):
-    """Every open segment grows by one position, of which `emissions` are the scores less their `peak`."""
+def advance(window, chain, step, row):
+    """Every open segment grows by one position, of which the emissions begin at `row`."""
     lowest = 0.0
-    for c in range(emissions.size):
-        lowest = min(lowest, emissions[c])
-    for c in range(emissions.size):
-        m, e = exp_wide(emissions[c])
-        grown = window.gain[c] * m
+    for c in range(window.gain.size):
+        lowest = min(lowest, chain.emissions[row + c])
+    for c in range(window.gain.size):
+        grown = window.gain[c] * chain.growth[row + c]
         shift = exponent_of(grown)
         window.gain[c] = grown * power_of_two(-shift)
-        window.reference[c] += e + shift
-    window.times[step % window.times.shape[0], PEAK] = peak
+        window.reference[c] += chain.growth_exponents[row + c] + shift
+    window.times[step % window.times.shape[0], PEAK] = chain.tops[step % RUN]
     if lowest == -math.inf:
-        for c in range(emissions.size):
-            if emissions[c] == -math.inf:
+        for c in range(window.gain.size):
+            if chain.emissions[row + c] == -math.inf:
                 forbid(window, step, c)
 
 
@@ -167,8 +173,14 @@ def close(window, terms, step, values, exponents):
             if window.dots[c] < LOW and window.newest[c] > step - reach:
                 values[c], exponents[c] = close_exactly(window, terms, step, c)
                 window.dots[c] = 0.0
-    if terms.finish.shape[1] > 0:
+    finish(terms.finish, step, values, exponents)
+
+
+@inlined
+def finish(scores, step, values, exponents):
+    """Segments end here, for which each label has a score."""
+    if scores.shape[1] > 0:
         for c in range(values.size):
-            m, e = exp_wide(np.float64(terms.finish[step, c]))
+            m, e = exp_wide(np.float64(scores[step, c]))
             values[c] *= m
             exponents[c] += e

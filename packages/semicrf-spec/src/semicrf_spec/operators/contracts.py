@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from semicrf_spec.potentials import SHAPES
+from semicrf_spec.serial import for_numpy
 
 _TERMS = (
     "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
@@ -115,11 +117,16 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     g = grad.to(position.dtype)
 
     def each(counts: Tensor, term: Tensor) -> Tensor:
-        return (counts * g.reshape(-1, *(1,) * (counts.ndim - 1))).to(term.dtype)
+        weights = g.reshape(-1, *(1,) * (counts.ndim - 1))
+        if torch.is_grad_enabled() or type(counts) is not Tensor or not for_numpy(counts, term.dtype):
+            return (counts * weights).to(term.dtype)
+        product = torch.empty(counts.shape, dtype=term.dtype)
+        factors = counts.detach().numpy(), weights.detach().numpy()
+        np.multiply(*factors, out=product.numpy(), casting="same_kind")
+        return product
 
     def shared(counts: Tensor, term: Tensor) -> Tensor:
-        summed: Tensor = torch.tensordot(g, counts, dims=1)
-        return summed.to(term.dtype)
+        return (g @ counts.flatten(1)).reshape(counts.shape[1:]).to(term.dtype)
 
     return (
         each(position, emissions),
