@@ -24,23 +24,22 @@ def begin_chain(terms, chain):
 @jit
 def read_matrix(chain, transition):
     """Exponentials of the transitions into the next step, as wide numbers and in linear form."""
-    classes = transition.shape[0]
-    lowest = math.inf
-    for c in range(classes):
-        for i in range(classes):
-            chain.mantissas[c, i], chain.powers[c, i] = exp_wide(transition[i, c])
-    top = -math.inf
-    for c in range(classes):
-        for i in range(classes):
-            top = max(top, chain.powers[c, i] if chain.mantissas[c, i] > 0.0 else -math.inf)
+    top, lowest = -math.inf, math.inf
+    for c in range(chain.star.size):
+        weights, mantissas, powers = chain.matrix[c], chain.mantissas[c], chain.powers[c]
+        for i in range(weights.size):
+            weights[i] = transition[i, c]
+        for i in range(weights.size):
+            mantissas[i], powers[i] = exp_wide(weights[i])
+        for i in range(weights.size):
+            top = max(top, powers[i] if mantissas[i] > 0.0 else -math.inf)
     scale = top if top > -math.inf else 0.0
-    for c in range(classes):
-        for i in range(classes):
-            weight = chain.mantissas[c, i] * power_of_two(chain.powers[c, i] - scale)
-            chain.matrix[c, i] = weight if weight >= FLOOR else 0.0
-    for c in range(classes):
-        for i in range(classes):
-            lowest = min(lowest, chain.matrix[c, i] if chain.mantissas[c, i] > 0.0 else math.inf)
+    for c in range(chain.star.size):
+        weights, mantissas, powers = chain.matrix[c], chain.mantissas[c], chain.powers[c]
+        for i in range(weights.size):
+            weight = mantissas[i] * power_of_two(powers[i] - scale)
+            weights[i] = weight if weight >= FLOOR else 0.0
+            lowest = min(lowest, weights[i] if mantissas[i] > 0.0 else math.inf)
     chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
 
 

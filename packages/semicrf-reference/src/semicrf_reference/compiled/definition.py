@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from semicrf_reference.compiled.jit import jit
-from semicrf_reference.compiled.state import CEILING_EXPONENT, PEAK, SCALE, STAR, STOP
+from semicrf_reference.compiled.rows import dot_wide
+from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
-from semicrf_reference.compiled.wide import add, exp_wide, normal, power_of_two
+from semicrf_reference.compiled.wide import add, normal, power_of_two
 
 
 @jit
@@ -41,76 +40,53 @@ def transitions_exactly(chain, half, c, row):
 
 
 @jit
-def open_exactly(window, terms, step, c):
-    """Write into `opened` what the open segments of one label weigh, by duration, without their durations'.
-
-    Returns: how many there are.
-    """
-    keep = window.stars.shape[0]
-    score, count = 0.0, 0
-    for d in range(min(keep, step + 1 - window.oldest[c])):
-        u = step - d
-        row = u % keep
-        score += np.float64(terms.emissions[u, c]) - window.times[row, PEAK]
-        begin = np.float64(terms.begin[u, c]) if terms.begin.shape[1] > 0 else 0.0
-        m, e = exp_wide(score + begin)
-        window.opened[0, d] = m * window.stars[row, c]
-        window.opened[1, d] = e + window.lifts[row, c] + window.times[row, SCALE]
-        count = d + 1
-    return count
-
-
-@jit
-def close_exactly(window, terms, step, c):
+def close_exactly(window, reach, c):
     """The sum of `close` for one label from its definition; the tape is written anew."""
     count_waiting(window)
-    count = open_exactly(window, terms, step, c)
-    total, exponent, ending, highest = 0.0, 0.0, -math.inf, -math.inf
-    for d in range(count):
-        if window.opened[0, d] > 0.0:
-            m, e = exp_wide(terms.duration[d, c])
-            m, e = normal(window.opened[0, d] * m, window.opened[1, d] + e)
-            highest = max(highest, window.opened[1, d])
-            if m > 0.0:
-                ending = max(ending, e)
-                total, exponent = add(total, exponent, m, e)
+    start, first = window.marks[STOP] - reach, window.weights.shape[1] - reach
+    mantissas, exponents = window.mantissas[c], window.exponents[c]
+    weights, powers = window.weight_mantissas[c], window.weight_exponents[c]
+    total, ending = dot_wide(mantissas, exponents, start, weights, powers, first, window.products[:reach])
     if total == 0.0:
         return 0.0, 0.0
+    highest = -math.inf
+    for k in range(start, start + reach):
+        highest = max(highest, exponents[k] if mantissas[k] > 0.0 else -math.inf)
     # relative to the largest that may end now, unless another would be too large for the tape
-    top = max(ending - window.best_exponent[c], highest - CEILING_EXPONENT)
-    stop = window.marks[STOP]
-    for d in range(count):
-        window.tape[c, stop - 1 - d] = (
-            window.opened[0, d] * power_of_two(window.opened[1, d] - top) * window.best[c]
-        )
-    window.gain[c], window.reference[c] = 1.0, top + window.best_exponent[c]
-    return normal(total, exponent)
+    top = max(ending, highest - CEILING_EXPONENT)
+    for k in range(start, start + reach):
+        window.tape[c, k] = mantissas[k] * power_of_two(exponents[k] - top)
+    window.reference[c] = top + window.drift[c]
+    return normal(total * window.gain[c], ending + window.drift[c])
 
 
 @jit
-def count_exactly(window, terms, step, steps, c, ending, durations):
+def count_exactly(window, reach, steps, c, ending, durations):
     """What `count` does for a label whose sum over the tape did not serve; `durations` is added to."""
-    count = open_exactly(window, terms, step, c)
-    total, exponent = 0.0, 0.0
-    for d in range(count):
-        m, e = exp_wide(terms.duration[d, c])
-        m, e = normal(window.opened[0, d] * m, window.opened[1, d] + e)
-        window.opened[0, d], window.opened[1, d] = m, e
-        total, exponent = add(total, exponent, m, e)
-    for d in range(min(count, steps)):
-        durations[d, c] += ending / total * window.opened[0, d] * power_of_two(window.opened[1, d] - exponent)
+    start, first = window.marks[STOP] - reach, window.weights.shape[1] - reach
+    mantissas, exponents = window.mantissas[c], window.exponents[c]
+    weights, powers = window.weight_mantissas[c], window.weight_exponents[c]
+    products = window.products[:reach]
+    total, _ = dot_wide(mantissas, exponents, start, weights, powers, first, products)
+    for d in range(min(reach, steps)):
+        durations[d, c] += ending / total * products[reach - 1 - d]
 
 
 @jit
-def crossing_exactly(terms, window, back_terms, back_window, c, steps, back_steps):
+def crossing_exactly(window, back_window, c, reach, back_reach):
     """The same sum from its definition, in wide numbers."""
-    count = open_exactly(window, terms, steps - 1, c)
-    back_count = open_exactly(back_window, back_terms, back_steps - 1, c)
-    total, exponent = 0.0, 0.0
-    for d in range(count):
-        for back_d in range(min(back_count, window.weights.shape[1] - 2 - d + 1)):
-            m, e = exp_wide(terms.duration[d + back_d + 1, c])
-            m *= window.opened[0, d] * back_window.opened[0, back_d]
-            e += window.opened[1, d] + back_window.opened[1, back_d]
-            total, exponent = add(total, exponent, m, e)
-    return normal(total, exponent)
+    max_duration = window.weights.shape[1]
+    stop, back_stop = window.marks[STOP], back_window.marks[STOP]
+    weight, exponent = 0.0, 0.0
+    for d in range(1, min(reach, max_duration - 1) + 1):
+        count = min(back_reach, max_duration - d)
+        total, top = dot_wide(
+            back_window.mantissas[c], back_window.exponents[c], back_stop - count,
+            window.weight_mantissas[c], window.weight_exponents[c], max_duration - d - count,
+            window.products[:count],
+        )  # fmt: skip
+        total *= window.mantissas[c, stop - d]
+        weight, exponent = add(weight, exponent, total, top + window.exponents[c, stop - d])
+    weight *= window.gain[c] * back_window.gain[c] / window.best[c]
+    exponent += window.drift[c] + back_window.drift[c] - window.best_exponent[c]
+    return normal(weight, exponent)

@@ -119,7 +119,7 @@ def meet_single(half, step):
 
 
 @inlined
-def meet_closed(terms, chain, window, half, step):
+def meet_closed(chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
     at, row = place(half, step), step % RUN * chain.star.size
     exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
@@ -135,7 +135,8 @@ def meet_closed(terms, chain, window, half, step):
     count(window, steps, half.leaving)
     for c in range(half.leaving.size):
         if window.dots[c] == 0.0 and half.leaving[c] > 0.0:
-            count_exactly(window, terms, step, steps, c, half.leaving[c], half.durations)
+            reach = min(window.weights.shape[1], step + 1)
+            count_exactly(window, reach, steps, c, half.leaving[c], half.durations)
 
     for c in range(half.covering.size):
         covering = half.covering[c] + half.entering[c]
@@ -202,7 +203,7 @@ def close_half(chain, window, half):
 
 
 @jit
-def join(terms, forward, window, half, back_terms, backward, back_window, back_half):
+def join(forward, window, half, backward, back_window, back_half):
     """The weight of everything, from the states of both scans between the halves.
 
     A segmentation has a boundary there, or a segment that crosses it: the sum is over both. `covering` of
@@ -213,7 +214,7 @@ def join(terms, forward, window, half, back_terms, backward, back_window, back_h
         m, e = forward.star[c] * backward.values[c], forward.lift[c] + backward.exponents[c]
         weight, exponent = add(weight, exponent, m, e + forward.scales[STAR])
     for c in range(forward.star.size):
-        m, e = crossing(terms, window, half, back_terms, back_window, back_half, c)
+        m, e = crossing(window, half, back_window, back_half, c)
         half.covering[c], half.entering[c] = m, e
         weight, exponent = add(weight, exponent, m, e)
     weight, exponent = normal(weight, exponent)
@@ -235,7 +236,7 @@ def largest_exponent(row, first, last):
 
 
 @jit
-def crossing(terms, window, half, back_terms, back_window, back_half, c):
+def crossing(window, half, back_window, back_half, c):
     """The weight of the segments of one label that begin in the first half and end in the second."""
     max_duration = window.weights.shape[1]
     steps, back_steps = half.length - back_half.first, back_half.first
@@ -257,4 +258,4 @@ def crossing(terms, window, half, back_terms, back_window, back_half, c):
         exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
         weight = total / window.best[c] * window.gain[c] * back_window.gain[c]
         return normal(weight, exponent + size + back_size)
-    return crossing_exactly(terms, window, back_terms, back_window, c, steps, back_steps)
+    return crossing_exactly(window, back_window, c, reach, back_reach)

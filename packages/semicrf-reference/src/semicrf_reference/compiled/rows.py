@@ -52,6 +52,24 @@ def dot(a, a_first, b, b_first, count):
     return total
 
 
+@inlined
+def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
+    """`dot` of wide numbers, mantissas at most 2, as many as there are `products` to be written.
+
+    Returns: their sum, and the exponent of the largest, to which all are relative.
+    """
+    a_first, b_first = np.uint64(a_first), np.uint64(b_first)
+    top = -math.inf
+    for k in range(np.uint64(products.size)):
+        size = a_exponents[a_first + k] + b_exponents[b_first + k]
+        products[k] = size if a[a_first + k] * b[b_first + k] > 0.0 else -math.inf
+        top = max(top, products[k])
+    scale = top if top > -math.inf else 0.0
+    for k in range(np.uint64(products.size)):
+        products[k] = a[a_first + k] * b[b_first + k] * power_of_two(products[k] - scale)
+    return row_sum(products), scale
+
+
 @summed
 def multiply(matrix, row, out):
     """`out = matrix @ row`, four rows of the matrix at once."""

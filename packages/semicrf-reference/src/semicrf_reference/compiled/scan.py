@@ -83,7 +83,7 @@ def scan(terms, chain, window, first, last, mode, half):
         if mode == MEETING and len(terms.duration) == 1:
             meet_single(half, step)
         elif mode == MEETING:
-            meet_closed(terms, chain, window, half, step)
+            meet_closed(chain, window, half, step)
         elif mode == KEEPING:
             keep(chain, half, step)
 
@@ -137,7 +137,7 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
                 scan(terms_, chain_, window_, begun, n - middle, KEEPING, half_)
             elif phase == JOIN:
                 arrive(terms, chain, middle)
-                join(terms, chain, window, half, terms_, chain_, window_, half_)
+                join(chain, window, half, chain_, window_, half_)
             elif half.total[0] == 0.0:
                 total[b] = -math.inf
                 forget(half)

@@ -24,9 +24,6 @@ STOP, WAITING, COUNTED, OLDEST = range(4)
 """Entries of `Window.marks`: where the tape ends, how many steps of shares wait to be added to the tally,
 where the tape ended at the last of them, and the first entry of the tape that counts."""
 
-SCALE, PEAK = 0, 1
-"""Columns of `Window.times`."""
-
 CEILING_EXPONENT = 500.0
 """Entries of the tape stay below 2 to it: so far above the reference may be what begins, and no farther, or
 weights of durations that are too small for float64 would be missed."""
@@ -70,27 +67,28 @@ class Window(NamedTuple):
     """The open segments of one scan; rows have an entry a label.
 
     `newest` is the step of the last segment that began, `oldest` the first step of which not every segment
-    has been forbidden since. `stars`, `lifts` and `times` keep the messages of the last K steps, with their
-    scale and the peak of the emissions, and `opened` takes the segments of one label as wide numbers: that is
-    what sums by definition are made of.
+    has been forbidden since. What float64 cannot hold of weights and tape is kept as wide numbers too, for
+    sums by definition: an entry weighs `mantissas * gain * 2**(exponents + drift)`.
     """
 
     weights: Array  # (C, K)
+    weight_mantissas: Array
+    weight_exponents: Array
     tape: Array  # (C, at least 2 K), the last entry at marks[STOP] - 1
+    mantissas: Array  # in [1, 2), or 0
+    exponents: Array
     gain: Array
     reference: Array
+    drift: Array  # of the reference, by emissions alone
     best: Array  # exp of the largest duration score, as a wide number
     best_exponent: Array
     toll: Array  # what a segment pays when it begins
     toll_exponent: Array
     entry: Array
     dots: Array
+    products: Array  # (K,)
     newest: Array
     oldest: Array
-    stars: Array  # (K, C), the row of a step is step % K
-    lifts: Array
-    times: Array  # (K, 2)
-    opened: Array  # (2, K)
     shares: Array  # (BLOCK, C)
     tally: Array  # (C, K), as weights
     marks: Array
@@ -128,7 +126,7 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 15 + ['int64[:,::1]', 'int64[::1]'])}))"
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 16 + ['int64[:,::1]', 'int64[::1]'])}))"
 KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 """Types of the arrays of `scan_state` and `kept_messages`."""
 
@@ -137,21 +135,17 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     shapes = (
-        (18, classes),
+        (19, classes),
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (4, 3),
         (4, RUN * classes),
-        (classes, longest),
-        (classes, longest),
-        (classes, longest + max(longest, 256)),
+        *((classes, longest) for _ in range(4)),
+        *((classes, longest + max(longest, 256)) for _ in range(3)),
         (BLOCK, classes),
-        (longest, classes),
-        (longest, classes),
-        (longest, 2),
-        (2, longest),
+        (1, longest),
     )
     integers = (np.empty((2, classes), np.int64), np.empty(4, np.int64))
     return (*map(np.empty, shapes), *integers)
@@ -178,10 +172,12 @@ def chain_in(state):
 def window_in(state):
     """The window of a scan."""
     rows = state[0]
-    weights, tally, tape, shares, stars, lifts, times, opened, steps, marks = state[7:]
+    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents, shares = state[7:15]
+    products, steps, marks = state[15:]
     return Window(
-        weights, tape, rows[5], rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], steps[0],
-        steps[1], stars, lifts, times, opened, shares, tally, marks,
+        weights, weight_mantissas, weight_exponents, tape, mantissas, exponents, rows[5], rows[6], rows[7],
+        rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], products[0], steps[0], steps[1], shares,
+        tally, marks,
     )  # fmt: skip
 
 
@@ -197,6 +193,6 @@ def half_in(state, kept, answers, direction, b, n, first):
         stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros, scales, good, closeds,
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
-        durations[direction, counted], joint, rows[13], rows[14], rows[15], rows[16], rows[17],
+        durations[direction, counted], joint, rows[14], rows[15], rows[16], rows[17], rows[18],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

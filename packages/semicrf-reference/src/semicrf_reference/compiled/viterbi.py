@@ -29,9 +29,13 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
     stop = 0
     for t in range(length):
         arrive_best(terms, matrix, star, closed, label, t)
-        stop = next_place(tape, stop, max_duration)
         for c in range(classes):
             previous[t, c] = label[c]
+        if len(terms.duration) == 1:
+            take_best_single(terms, weights, star, closed, lasted, t)
+            continue
+        stop = next_place(tape, stop, max_duration)
+        for c in range(classes):
             tape[c, stop] = star[c]
             if terms.begin.shape[1] > 0:
                 tape[c, stop] += np.float64(terms.begin[t, c])
@@ -70,6 +74,22 @@ def arrive_best(terms, matrix, star, closed, label, t):
             score = closed[i] + matrix[i, c]
             label[c] = i if score > star[c] else label[c]
             star[c] = max(star[c], score)
+
+
+@inlined
+def take_best_single(terms, weights, star, closed, lasted, t):
+    """Segments of one position begin, cover it and end: none stays open for the tape."""
+    for c in range(star.size):
+        closed[c] = star[c]
+    if terms.begin.shape[1] > 0:
+        for c in range(star.size):
+            closed[c] += np.float64(terms.begin[t, c])
+    for c in range(star.size):
+        closed[c] = (closed[c] + np.float64(terms.emissions[t, c])) + weights[c, 0]
+        lasted[t, c] = 1
+    if terms.finish.shape[1] > 0:
+        for c in range(star.size):
+            closed[c] += np.float64(terms.finish[t, c])
 
 
 @inlined

@@ -24,16 +24,15 @@ from semicrf_reference.compiled.rows import dot
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
     NO_REFERENCE,
-    PEAK,
-    RUN,
-    SCALE,
     STOP,
     WAITING,
 )
 from semicrf_reference.compiled.tally import count_waiting
-from semicrf_reference.compiled.wide import LOW, exp_wide, exponent_of, normal, power_of_two
+from semicrf_reference.compiled.wide import LOW, exp_wide, exponent_of, power_of_two
 
 CEILING = 2.0**CEILING_EXPONENT
+FAR = 2.0**40
+"""Drift from which on exponents are counted anew: float64 still holds every integer near it."""
 
 
 @jit
@@ -50,9 +49,11 @@ def clear(window, duration):
         window.toll[c], window.toll_exponent[c] = window.best[c], window.best_exponent[c]
         for d in range(max_duration):
             m, e = exp_wide(duration[d, c] - best)
-            window.weights[c, max_duration - 1 - d] = m * power_of_two(e)
-            window.tally[c, d] = 0.0
-        window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
+            k = max_duration - 1 - d
+            window.weights[c, k] = m * power_of_two(e)
+            window.weight_mantissas[c, k], window.weight_exponents[c, k] = m, e
+            window.tally[c, k] = 0.0
+        window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
         window.newest[c], window.oldest[c] = -1, 0
 
 
@@ -64,22 +65,20 @@ def enter(window, begin, step, star, lift, scale):
     highest = 0.0
     for c in range(star.size):
         weight = star[c] * window.toll[c] / window.gain[c]
-        exponent = lift[c] + scale + window.toll_exponent[c] - window.reference[c]
-        window.entry[c] = weight * power_of_two(exponent)
+        shift = exponent_of(weight)
+        exponent = shift + lift[c] + scale + window.toll_exponent[c]
+        window.mantissas[c, place] = weight * power_of_two(-shift)
+        window.exponents[c, place] = exponent - window.drift[c]
+        window.entry[c] = weight * power_of_two(exponent - shift - window.reference[c])
         highest = max(highest, window.entry[c])
     if highest > CEILING:
         for c in range(star.size):
-            window.entry[c] = rebase(window, c, star[c], lift[c] + scale, place)
+            window.entry[c] = rebase(window, c, place)
     for c in range(star.size):
         window.tape[c, place] = window.entry[c]
         if star[c] != 0.0 and window.toll[c] != 0.0:
             window.newest[c] = step
     window.marks[STOP] = place + 1
-    row = step % window.stars.shape[0]
-    for c in range(star.size):
-        window.stars[row, c] = star[c]
-        window.lifts[row, c] = lift[c]
-    window.times[row, SCALE] = scale
 
 
 @inlined
@@ -101,14 +100,16 @@ def next_place(window):
         for c in range(window.tape.shape[0]):
             for k in range(kept):
                 window.tape[c, k] = window.tape[c, stop - kept + k]
+                window.mantissas[c, k] = window.mantissas[c, stop - kept + k]
+                window.exponents[c, k] = window.exponents[c, stop - kept + k]
         stop = kept
     return stop
 
 
 @jit
-def rebase(window, c, star, exponent, place):
+def rebase(window, c, place):
     """The entry of one label; where it would be above the ceiling it becomes the reference."""
-    m, e = normal(star * window.toll[c] / window.gain[c], exponent + window.toll_exponent[c])
+    m, e = window.mantissas[c, place], window.exponents[c, place] + window.drift[c]
     above = e - window.reference[c]
     if m == 0.0 or m * power_of_two(above) <= CEILING:
         return m * power_of_two(above)
@@ -122,7 +123,7 @@ def rebase(window, c, star, exponent, place):
 @inlined
 def advance(window, chain, step, row):
     """Every open segment grows by one position, of which the emissions begin at `row`."""
-    lowest = 0.0
+    lowest, farthest = 0.0, 0.0
     for c in range(window.gain.size):
         lowest = min(lowest, chain.emissions[row + c])
     for c in range(window.gain.size):
@@ -130,11 +131,24 @@ def advance(window, chain, step, row):
         shift = exponent_of(grown)
         window.gain[c] = grown * power_of_two(-shift)
         window.reference[c] += chain.growth_exponents[row + c] + shift
-    window.times[step % window.times.shape[0], PEAK] = chain.tops[step % RUN]
+        window.drift[c] += chain.growth_exponents[row + c] + shift
+        farthest = max(farthest, -window.drift[c])
+    if farthest > FAR:
+        stop_drift(window)
     if lowest == -math.inf:
         for c in range(window.gain.size):
             if chain.emissions[row + c] == -math.inf:
                 forbid(window, step, c)
+
+
+@jit
+def stop_drift(window):
+    """Count exponents from 0 again, before small ones are lost beside the drift."""
+    stop = window.marks[STOP]
+    for c in range(window.drift.size):
+        for k in range(max(0, stop - window.weights.shape[1]), stop):
+            window.exponents[c, k] += window.drift[c]
+        window.drift[c] = 0.0
 
 
 @jit
@@ -148,7 +162,7 @@ def forbid(window, step, c):
     count_waiting(window)
     stop = window.marks[STOP]
     for k in range(max(0, stop - (step + 1 - begun), stop - window.weights.shape[1]), stop):
-        window.tape[c, k] = 0.0
+        window.tape[c, k] = window.mantissas[c, k] = 0.0
 
 
 @inlined
@@ -171,7 +185,7 @@ def close(window, terms, step, values, exponents):
     if doubtful:
         for c in range(values.size):
             if window.dots[c] < LOW and window.newest[c] > step - reach:
-                values[c], exponents[c] = close_exactly(window, terms, step, c)
+                values[c], exponents[c] = close_exactly(window, reach, c)
                 window.dots[c] = 0.0
     finish(terms.finish, step, values, exponents)
 
