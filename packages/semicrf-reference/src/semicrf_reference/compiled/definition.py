@@ -32,7 +32,7 @@ def transitions_exactly(chain, half, c, row):
         m, e = chain.values[i] * chain.mantissas[c, i], chain.exponents[i] + chain.powers[c, i]
         m, e = normal(m, e)
         exponent = e - chain.lift[c] - chain.scales[STAR]
-        share = half.entering[c] / chain.star[c] * m * power_of_two(exponent)
+        share = min(half.entering[c] / chain.star[c] * m * power_of_two(exponent), half.entering[c])
         if half.backward:
             half.transitions[row, c, i] += share
         else:

@@ -59,14 +59,11 @@ def keep(chain, half, step):
 def meet_star(chain, half, step):
     """Posteriors of what enters at a step, and of the transitions that lead there."""
     at = place(half, step)
-    exponent = chain.scales[STAR] + half.scales[at, CLOSED] - half.total[1]
-    if chain.good[STAR] * half.good[at, CLOSED] == 1.0 and abs(exponent) <= LARGEST:
-        multiply_linear(chain.star, half.closeds[at], 1.0 / half.total[0], exponent, half.entering)
-    else:
-        kept = half.exponents if half.good[at, CLOSED] == 0.0 else half.zeros
-        for c in range(chain.star.size):
-            power = exponent + chain.lift[c] + kept[at % len(kept), c]
-            half.entering[c] = probability(chain.star[c], half.closeds[at, c], power, half.total[0])
+    scale, good = chain.scales[STAR] + half.scales[at, CLOSED], chain.good[STAR] * half.good[at, CLOSED]
+    exponents = half.exponents[at] if half.good[at, CLOSED] == 0.0 else half.zeros
+    multiply(
+        half, good, chain.star, 0.0, chain.star, chain.lift, half.closeds[at], exponents, scale, half.entering
+    )
     if step <= half.first:
         return
     row = 0
@@ -86,11 +83,19 @@ def meet_star(chain, half, step):
         count_transitions(chain, half, row)
 
 
-@jit
-def probability(m, other_m, exponent, total):
-    """`m * other_m * 2**exponent / total`."""
-    m, e = normal(m * other_m, exponent)
-    return min(m / total * power_of_two(e), 1.0)
+@inlined
+def multiply(half, good, linear, linear_scale, values, exponents, kept, kept_exponents, scale, out):
+    """Posteriors: the product of two messages, the own one in both forms, over the weight of everything.
+
+    Good ones are multiplied in linear form, others as wide numbers.
+    """
+    exponent = scale - half.total[1]
+    if good == 1.0 and abs(linear_scale + exponent) <= LARGEST:
+        multiply_linear(linear, kept, 1.0 / half.total[0], linear_scale + exponent, out)
+    else:
+        for c in range(out.size):
+            m, e = normal(values[c] * kept[c], exponents[c] + kept_exponents[c] + exponent)
+            out[c] = min(m / half.total[0] * power_of_two(e), 1.0)
 
 
 @jit
@@ -122,14 +127,12 @@ def meet_single(half, step):
 def meet_closed(chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
     at, row = place(half, step), step % RUN * chain.star.size
-    exponent = chain.scales[CLOSED] + half.scales[at, STAR] - half.total[1]
-    if chain.good[CLOSED] * half.good[at, STAR] == 1.0 and abs(exponent) <= LARGEST:
-        multiply_linear(chain.linear, half.stars[at], 1.0 / half.total[0], exponent, half.leaving)
-    else:
-        kept = half.lifts if half.good[at, STAR] == 0.0 else half.zeros
-        for c in range(chain.star.size):
-            power = half.scales[at, STAR] - half.total[1] + chain.exponents[c] + kept[at % len(kept), c]
-            half.leaving[c] = probability(chain.values[c], half.stars[at, c], power, half.total[0])
+    scale, good = half.scales[at, STAR], chain.good[CLOSED] * half.good[at, STAR]
+    lifts = half.lifts[at] if half.good[at, STAR] == 0.0 else half.zeros
+    multiply(
+        half, good, chain.linear, chain.scales[CLOSED], chain.values, chain.exponents, half.stars[at], lifts,
+        scale, half.leaving,
+    )  # fmt: skip
 
     steps = step + 1 - half.first
     count(window, steps, half.leaving)

@@ -105,7 +105,7 @@ class Half(NamedTuple):
     lifts: Array  # (L, C), written only where the row of stars is not good: else no memory is taken
     closeds: Array  # (L, C)
     exponents: Array  # (L, C), written only where the row of closeds is not good
-    zeros: Array  # (1, C), for where it is
+    zeros: Array  # (C,), for where it is
     scales: Array  # (L, 2)
     good: Array  # (L, 2), as in the chain
     position: Array  # (L, C)
@@ -190,7 +190,7 @@ def half_in(state, kept, answers, direction, b, n, first):
     wanted, counted = min(b, len(begins) - 1), min(b, len(position) - 1)
     closeds = position[counted]
     return Half(
-        stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros, scales, good, closeds,
+        stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros[0], scales, good, closeds,
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
         durations[direction, counted], joint, rows[14], rows[15], rows[16], rows[17], rows[18],
