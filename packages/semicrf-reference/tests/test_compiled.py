@@ -243,6 +243,23 @@ def test_a_sequence_has_the_same_bits_alone_and_among_longer_ones():
             assert torch.equal(found, kept[:, :length] if positional else kept)
 
 
+@pytest.mark.parametrize("max_duration", [1, 7])
+@pytest.mark.parametrize("lengths", [[0, 1, 60, 0, 1, 59], [1, 60, 1, 60, 2, 0], [60] * 6])
+def test_what_sequences_share_is_read_for_each_that_needs_it(lengths, max_duration):
+    time, classes = 60, 5
+    terms = tensors(random_potentials(6, time, max_duration, classes, seed=51, lengths=lengths))
+    shared = {
+        "transition": torch.randn(1, time, classes, classes, dtype=torch.float64).expand(6, -1, -1, -1),
+        "duration": torch.randn(1, max_duration, classes, dtype=torch.float64).expand(6, -1, -1),
+    }
+    copied = {name: term.clone() for name, term in shared.items()}
+    for name in shared:
+        answers = everything({**terms, name: shared[name]})
+        assert_same_bits(answers, everything({**terms, name: copied[name]}))
+        expected = eager.log_partition(**{**terms, name: copied[name]})
+        assert_close(answers[0], expected, FLOAT64_RELATIVE, "log_partition")
+
+
 def test_twenty_runs_give_the_same_bits(two_threads):
     terms = tensors(LARGE)
     first = everything(terms)

@@ -14,14 +14,6 @@ from semicrf_reference.compiled.wide import FLOOR, LOW, exp_wide, power_of_two
 
 
 @jit
-def begin_chain(terms, chain):
-    """Nothing is read but the transitions, where all steps share them."""
-    if len(terms.transition) > 0:
-        read_matrix(chain, terms.transition[0])
-    chain.peaks[0] = chain.peaks[1] = 0.0
-
-
-@jit
 def read_matrix(chain, transition):
     """Exponentials of the transitions into the next step, as wide numbers and in linear form."""
     top, lowest = -math.inf, math.inf

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.chain import arrive, begin_chain, read_emissions, two_sum
+from semicrf_reference.compiled.chain import arrive, read_emissions, read_matrix, two_sum
 from semicrf_reference.compiled.halves import (
     KEEPING,
     MEETING,
@@ -43,7 +43,7 @@ from semicrf_reference.compiled.state import (
 )
 from semicrf_reference.compiled.terms import backward_terms, forward_terms
 from semicrf_reference.compiled.wide import add, exp_wide, log_wide
-from semicrf_reference.compiled.window import advance, clear, close, enter, finish, set_toll
+from semicrf_reference.compiled.window import advance, clear, close, enter, finish, read_durations, set_toll
 
 
 @inlined
@@ -112,28 +112,33 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
 
     An underscore marks what belongs to the backward scan.
     """
-    total, lengths, end = answers[0], arrays[8], arrays[5]
+    total, transition, duration, end, lengths = answers[0], arrays[1], arrays[3], arrays[5], arrays[8]
+    one_matrix = transition.strides[0] == 0 and transition.strides[1] == 0
     chain, chain_ = chain_in(state), chain_in(state_)
     window, window_ = window_in(state), window_in(state_)
+    longest = 0  # of the sequences before: what they share with the next has been read
     for b in range(first, last):
         n = lengths[b]
         if n == 0:
             total[b] = 0.0
             continue
         begun, middle = np.int64(0), n // 2
+        new_matrix = n > 1 and not (one_matrix and longest > 1)
+        new_durations = longest == 0 or duration.strides[0] != 0
+        longest = max(longest, n)
         terms, terms_ = forward_terms(arrays, b, n), backward_terms(arrays, b, n)
         half = half_in(state, kept, answers, FORWARD, b, n, begun)
         half_ = half_in(state_, kept, answers, BACKWARD, b, n, n - middle)
         for phase in range(first_phase, last_phase):
             if phase == PASS:
-                begin_scan(terms, chain, window, half)
+                begin_scan(terms, chain, window, half, new_matrix, new_durations)
                 scan(terms, chain, window, begun, n, PASSING, half)
                 total[b] = finished(chain, end)
             elif phase == KEEP_FORWARD:
-                begin_scan(terms, chain, window, half)
+                begin_scan(terms, chain, window, half, new_matrix, new_durations)
                 scan(terms, chain, window, begun, middle, KEEPING, half)
             elif phase == KEEP_BACKWARD:
-                begin_scan(terms_, chain_, window_, half_)
+                begin_scan(terms_, chain_, window_, half_, new_matrix, new_durations)
                 scan(terms_, chain_, window_, begun, n - middle, KEEPING, half_)
             elif phase == JOIN:
                 arrive(terms, chain, middle)
@@ -151,8 +156,12 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
 
 
 @jit
-def begin_scan(terms, chain, window, half):
-    """Nothing has been read but what all steps share."""
-    begin_chain(terms, chain)
-    clear(window, terms.duration)
+def begin_scan(terms, chain, window, half, new_matrix, new_durations):
+    """Nothing has been read but what all steps share, and that only where it differs from before."""
+    if new_matrix:
+        read_matrix(chain, terms.transition[0])
+    if new_durations:
+        read_durations(window, terms.duration)
+    chain.peaks[0] = chain.peaks[1] = 0.0
+    clear(window)
     empty_joint(half)

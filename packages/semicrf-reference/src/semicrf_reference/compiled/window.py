@@ -36,25 +36,33 @@ FAR = 2.0**40
 
 
 @jit
-def clear(window, duration):
-    """No segment is open; durations are read."""
+def clear(window):
+    """No segment is open, none has been counted."""
     classes, max_duration = window.weights.shape
     window.marks[STOP] = window.marks[WAITING] = 0
+    for c in range(classes):
+        window.toll[c], window.toll_exponent[c] = window.best[c], window.best_exponent[c]
+        for k in range(max_duration):
+            window.tally[c, k] = 0.0
+        window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
+        window.newest[c], window.oldest[c] = -1, 0
+
+
+@jit
+def read_durations(window, duration):
+    """Exponentials of the durations relative to the largest, in linear form and as wide numbers."""
+    classes, max_duration = window.weights.shape
     for c in range(classes):
         best = -math.inf
         for d in range(duration.shape[0]):
             best = max(best, duration[d, c])
         best = best if best > -math.inf else 0.0
         window.best[c], window.best_exponent[c] = exp_wide(best)
-        window.toll[c], window.toll_exponent[c] = window.best[c], window.best_exponent[c]
         for d in range(max_duration):
             m, e = exp_wide(duration[d, c] - best)
             k = max_duration - 1 - d
             window.weights[c, k] = m * power_of_two(e)
             window.weight_mantissas[c, k], window.weight_exponents[c, k] = m, e
-            window.tally[c, k] = 0.0
-        window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
-        window.newest[c], window.oldest[c] = -1, 0
 
 
 @inlined
