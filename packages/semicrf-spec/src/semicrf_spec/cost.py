@@ -70,5 +70,5 @@ def inference_bytes(backend: Backend, size: Size) -> int:
     if backend in ("enumeration", "edges"):
         return training_bytes(backend, size)
     if backend == "compiled":
-        return b * (7 * k + 2 * c) * c * FLOAT64
+        return b * (10 * k + 4 * c) * c * FLOAT64
     return b * (k + c) * c * (FLOAT32 if backend == "triton" else FLOAT64)

@@ -1,0 +1,64 @@
+"""Passes over large CPU tensors: numpy's answers are PyTorch's."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from semicrf_spec.operators import gradients
+from semicrf_spec.serial import PARALLEL, for_numpy, largest
+
+SIZES = [PARALLEL - 1, PARALLEL]
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_largest_entry_is_found_at_every_size_and_dtype(size, dtype):
+    term = -torch.arange(1, size + 1).remainder(1000).to(dtype)
+    term[-2] = 3.0
+    assert largest(term) == 3.0
+    assert largest(term.requires_grad_()) == 3.0
+    if dtype is torch.float64:
+        assert largest(term.detach().numpy()) == 3.0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_nan_or_an_infinity_is_what_is_found(size):
+    term = torch.zeros(size)
+    term[5] = math.inf
+    assert largest(term) == math.inf
+    term[7] = math.nan
+    assert math.isnan(largest(term))
+    assert largest(torch.full((size,), -math.inf)) == -math.inf
+
+
+def test_numpy_takes_what_is_large_and_of_dtypes_it_is_fast_on():
+    assert for_numpy(torch.zeros(PARALLEL), torch.float64)
+    assert not for_numpy(torch.zeros(PARALLEL - 1))
+    assert not for_numpy(torch.zeros(PARALLEL), torch.bfloat16)
+    assert not for_numpy(torch.zeros(PARALLEL, device="meta"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_have_the_same_bits_with_and_without_a_graph(dtype):
+    rng = np.random.default_rng(0)
+    batch, time, classes, longest = 3, PARALLEL // 8, 4, 2
+    position = torch.from_numpy(rng.random((batch, time, classes)))
+    transitions, durations, first, last = (
+        torch.from_numpy(rng.random((batch, *shape)))
+        for shape in ((classes, classes), (longest, classes), (classes,), (classes,))
+    )
+    statistics = (position, position[:, :0], position[:, :0], transitions, durations, first, last)
+    shapes = position.shape, (classes, classes), (longest, classes)
+    terms = (*(torch.zeros(shape, dtype=dtype) for shape in shapes), *(None,) * 5)
+    grad = torch.tensor([1.0, -0.3, 1e3], dtype=torch.float64)
+    with torch.no_grad():
+        without = gradients(grad, statistics, terms)
+    with torch.enable_grad():
+        expected = gradients(grad, statistics, terms)
+    assert torch.equal(expected[0], (position * grad[:, None, None]).to(dtype))
+    for found, wanted in zip(without[:3], expected[:3], strict=True):
+        assert found.dtype == dtype
+        assert torch.equal(found, wanted)
