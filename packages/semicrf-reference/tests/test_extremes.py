@@ -189,7 +189,8 @@ def test_what_is_forbidden_has_a_posterior_of_exactly_0_beside_costly_transition
 def test_nothing_depends_on_numbers_below_the_smallest_normal_one():
     found = []
     for flush in (False, True):
-        torch.set_flush_denormal(flush)
+        if not torch.set_flush_denormal(flush):
+            pytest.skip("this processor keeps them")
         try:
             for seed in range(20):
                 terms = tensors(random_potentials(1, 40, 6, 4, seed=seed, scale=300.0))

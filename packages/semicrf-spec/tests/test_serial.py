@@ -41,8 +41,9 @@ def test_numpy_takes_what_is_large_and_of_dtypes_it_is_fast_on():
     assert not for_numpy(torch.zeros(PARALLEL, device="meta"))
 
 
+@pytest.mark.parametrize("weights", [(1.0, -0.3, 1e3), (1e300, -math.inf, 0.0)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_gradients_have_the_same_bits_with_and_without_a_graph(dtype):
+def test_gradients_have_the_same_bits_with_and_without_a_graph(dtype, weights):
     rng = np.random.default_rng(0)
     batch, time, classes, longest = 3, PARALLEL // 8, 4, 2
     position = torch.from_numpy(rng.random((batch, time, classes)))
@@ -53,7 +54,7 @@ def test_gradients_have_the_same_bits_with_and_without_a_graph(dtype):
     statistics = (position, position[:, :0], position[:, :0], transitions, durations, first, last)
     shapes = position.shape, (classes, classes), (longest, classes)
     terms = (*(torch.zeros(shape, dtype=dtype) for shape in shapes), *(None,) * 5)
-    grad = torch.tensor([1.0, -0.3, 1e3], dtype=torch.float64)
+    grad = torch.tensor(weights, dtype=torch.float64)
     with torch.no_grad():
         without = gradients(grad, statistics, terms)
     with torch.enable_grad():

@@ -8,9 +8,9 @@ import numpy as np
 
 from semicrf_reference.compiled.definition import arrive_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import multiply
+from semicrf_reference.compiled.rows import apply_matrix
 from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
-from semicrf_reference.compiled.wide import FLOOR, LOW, exp_wide, power_of_two
+from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two
 
 
 @jit
@@ -52,26 +52,31 @@ def arrive(terms, chain, step):
     if terms.transition.strides[0] != 0 and step > 1:
         read_matrix(chain, terms.transition[step - 1])
     lowest = math.inf
-    multiply(chain.matrix, chain.linear, chain.star)
+    apply_matrix(chain.matrix, chain.linear, chain.star)
     for c in range(chain.star.size):
         chain.lift[c] = 0.0
         lowest = min(lowest, chain.star[c])
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
-    if lowest < LOW:
+    if lowest < SAFE_SUM:
         exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
         for c in range(chain.star.size):
-            if chain.star[c] < LOW and not (exact and chain.star[c] == 0.0):
+            if chain.star[c] < SAFE_SUM and not (exact and chain.star[c] == 0.0):
                 arrive_exactly(chain, c)
                 chain.good[STAR] = 0.0
 
 
 @inlined
 def read_emissions(terms, chain, step):
-    """Where in the run that was read last the emissions of a step begin."""
-    row = step % RUN
-    if row == 0:
+    """Where the emissions of a step begin in their run, which is read at its first step."""
+    if step % RUN == 0:
         read_run(terms, chain, step)
-    return row * chain.star.size
+    return offset_of(chain, step)
+
+
+@inlined
+def offset_of(chain, step):
+    """Where the emissions of a step begin in their run."""
+    return step % RUN * chain.star.size
 
 
 @jit
@@ -88,7 +93,6 @@ def read_run(terms, chain, first):
         peak = peak if peak > -math.inf else 0.0
         for c in range(classes):
             chain.emissions[row * classes + c] -= peak
-        chain.tops[row] = peak
         chain.peaks[0], error = two_sum(chain.peaks[0], peak)
         chain.peaks[1] += error
     for i in range(count * classes):

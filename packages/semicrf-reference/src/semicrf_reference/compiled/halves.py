@@ -13,12 +13,13 @@ import math
 
 import numpy as np
 
+from semicrf_reference.compiled.chain import offset_of
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import LARGEST, add_outer, dot, multiply_linear, row_sum
-from semicrf_reference.compiled.state import CLOSED, RUN, STAR, STOP
-from semicrf_reference.compiled.tally import count, counted
-from semicrf_reference.compiled.wide import LOW, add, exponent_of, normal, power_of_two
+from semicrf_reference.compiled.rows import PRODUCT_EXPONENT, add_outer, dot, multiply_linear, row_sum
+from semicrf_reference.compiled.state import CLOSED, STAR, STOP
+from semicrf_reference.compiled.tally import add_tally, count
+from semicrf_reference.compiled.wide import SAFE_SUM, add, exponent_of, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
@@ -26,7 +27,7 @@ PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would co
 ROUNDING = 2.0**-38
 """What is left of probabilities, added up and taken off again, is less: relative to their sum, or to 1."""
 
-SMALLEST = -300.0
+TAPE_EXPONENT = -300.0
 """Exponents of the largest entry of a tape from which on what it has lost is nothing beside it."""
 
 
@@ -59,12 +60,14 @@ def keep(chain, half, step):
 def meet_star(chain, half, step):
     """Posteriors of what enters at a step, and of the transitions that lead there."""
     at = place(half, step)
-    scale, good = chain.scales[STAR] + half.scales[at, CLOSED], chain.good[STAR] * half.good[at, CLOSED]
+    good = chain.good[STAR] * half.good[at, CLOSED]
     exponents = half.exponents[at] if half.good[at, CLOSED] == 0.0 else half.zeros
-    multiply(
-        half, good, chain.star, 0.0, chain.star, chain.lift, half.closeds[at], exponents, scale, half.entering
-    )
-    if step <= half.first:
+    scale, kept_scale = chain.scales[STAR], half.scales[at, CLOSED]
+    posteriors_of(
+        half, good, chain.star, scale, chain.star, chain.lift, scale, half.closeds[at], exponents, kept_scale,
+        half.entering,
+    )  # fmt: skip
+    if step <= half.first:  # none leads to step 0, and that in the middle is the forward scan's
         return
     row = 0
     if len(half.transitions) > 1:
@@ -84,17 +87,21 @@ def meet_star(chain, half, step):
 
 
 @inlined
-def multiply(half, good, linear, linear_scale, values, exponents, kept, kept_exponents, scale, out):
-    """Posteriors: the product of two messages, the own one in both forms, over the weight of everything.
+def posteriors_of(
+    half, good, linear, linear_scale, values, exponents, scale, kept, kept_exponents, kept_scale, out
+):
+    """The product of an own and a kept message over the weight of everything.
 
-    Good ones are multiplied in linear form, others as wide numbers.
+    The own one is given as `linear * 2**linear_scale`, which serves where both are good, and as
+    `values * 2**(exponents + scale)`, the kept one as `kept * 2**(kept_exponents + kept_scale)`.
     """
-    exponent = scale - half.total[1]
-    if good == 1.0 and abs(linear_scale + exponent) <= LARGEST:
-        multiply_linear(linear, kept, 1.0 / half.total[0], linear_scale + exponent, out)
+    exponent = linear_scale + kept_scale - half.total[1]
+    if good == 1.0 and abs(exponent) <= PRODUCT_EXPONENT:
+        multiply_linear(linear, kept, 1.0 / half.total[0], exponent, out)
     else:
         for c in range(out.size):
-            m, e = normal(values[c] * kept[c], exponents[c] + kept_exponents[c] + exponent)
+            power = exponents[c] + kept_exponents[c] + (scale + kept_scale - half.total[1])
+            m, e = normal(values[c] * kept[c], power)
             out[c] = min(m / half.total[0] * power_of_two(e), 1.0)
 
 
@@ -126,12 +133,13 @@ def meet_single(half, step):
 @inlined
 def meet_closed(chain, window, half, step):
     """Posteriors of what leaves at a step, of its durations, and of the position between."""
-    at, row = place(half, step), step % RUN * chain.star.size
-    scale, good = half.scales[at, STAR], chain.good[CLOSED] * half.good[at, STAR]
+    at, offset = place(half, step), offset_of(chain, step)
+    good = chain.good[CLOSED] * half.good[at, STAR]
     lifts = half.lifts[at] if half.good[at, STAR] == 0.0 else half.zeros
-    multiply(
-        half, good, chain.linear, chain.scales[CLOSED], chain.values, chain.exponents, half.stars[at], lifts,
-        scale, half.leaving,
+    scale, kept_scale = chain.scales[CLOSED], half.scales[at, STAR]
+    posteriors_of(
+        half, good, chain.linear, scale, chain.values, chain.exponents, 0.0, half.stars[at], lifts,
+        kept_scale, half.leaving,
     )  # fmt: skip
 
     steps = step + 1 - half.first
@@ -143,7 +151,7 @@ def meet_closed(chain, window, half, step):
 
     for c in range(half.covering.size):
         covering = half.covering[c] + half.entering[c]
-        half.covering[c] = covering if chain.emissions[row + c] > -math.inf else 0.0
+        half.covering[c] = covering if chain.emissions[offset + c] > -math.inf else 0.0
         half.passed[c] += half.entering[c]
     write_position(half, at)
     for c in range(half.covering.size):
@@ -166,16 +174,17 @@ def write_position(half, at):
 @inlined
 def write_boundaries(half, at):
     """What enters and what leaves, in the order of the positions, where anybody asks for it."""
+    begins = half.leaving if half.backward else half.entering
+    ends = half.entering if half.backward else half.leaving
     if len(half.begins) > 0:
-        for c in range(half.covering.size):
-            half.begins[at, c] = half.leaving[c] if half.backward else half.entering[c]
-            half.ends[at, c] = half.entering[c] if half.backward else half.leaving[c]
+        for c in range(begins.size):
+            half.begins[at, c], half.ends[at, c] = begins[c], ends[c]
     if at == 0:
-        for c in range(half.covering.size):
-            half.edges[0, c] = half.leaving[c] if half.backward else half.entering[c]
+        for c in range(begins.size):
+            half.edges[0, c] = begins[c]
     if at == half.length - 1:
-        for c in range(half.covering.size):
-            half.edges[1, c] = half.entering[c] if half.backward else half.leaving[c]
+        for c in range(ends.size):
+            half.edges[1, c] = ends[c]
 
 
 @jit
@@ -186,7 +195,7 @@ def forget(half):
             half.position[u, c] = 0.0
         if len(half.begins) > 0:
             for c in range(half.position.shape[1]):
-                half.begins[u, c] = half.ends[u, c] = 0.0
+                half.begins[u, c] = 0.0
 
 
 @jit
@@ -200,7 +209,7 @@ def empty_joint(half):
 @jit
 def close_half(chain, window, half):
     """Add what was counted for the whole half."""
-    counted(window, half.durations)
+    add_tally(window, half.durations)
     if len(half.transitions) == 1 and half.length > 1:
         count_transitions(chain, half, 0)
 
@@ -218,7 +227,7 @@ def join(forward, window, half, backward, back_window, back_half):
         weight, exponent = add(weight, exponent, m, e + forward.scales[STAR])
     for c in range(forward.star.size):
         m, e = crossing(window, half, back_window, back_half, c)
-        half.covering[c], half.entering[c] = m, e
+        half.covering[c], half.entering[c] = m, e  # until the sum is known
         weight, exponent = add(weight, exponent, m, e)
     weight, exponent = normal(weight, exponent)
     for c in range(forward.star.size):
@@ -252,12 +261,10 @@ def crossing(window, half, back_window, back_half, c):
     small, back_small = power_of_two(-size), power_of_two(-back_size)
     total = 0.0
     for d in range(1, min(reach, max_duration - 1) + 1):
-        count = min(back_reach, max_duration - d)
-        ending = dot(
-            back_window.tape[c], back_stop - count, window.weights[c], max_duration - d - count, count
-        )
+        ends = min(back_reach, max_duration - d)
+        ending = dot(back_window.tape[c], back_stop - ends, window.weights[c], max_duration - d - ends, ends)
         total += (window.tape[c, stop - d] * small) * (ending * back_small)
-    if total >= LOW and min(size, back_size) >= SMALLEST:
+    if total >= SAFE_SUM and min(size, back_size) >= TAPE_EXPONENT:
         exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
         weight = total / window.best[c] * window.gain[c] * back_window.gain[c]
         return normal(weight, exponent + size + back_size)

@@ -50,30 +50,29 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
         kept = kept_messages(answers.begins if boundaries else np.empty((1, time, classes)))
         return kept, scan_state(problem.size), scan_state(problem.size)
 
-    def whole(first: int, last: int, *space: Any) -> None:
+    def all_phases(first: int, last: int, *space: Any) -> None:
         scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space)
 
     if batch >= threads_for(problem):
-        run((whole, ()), over=problem, space=space)
+        run((all_phases, ()), over=problem, space=space)
     else:
         spaces = [space() for _ in range(batch)]
 
-        def one(first: int, last: int, phase: int) -> None:
+        def one_phase(first: int, last: int, phase: int) -> None:
             for b in range(first, last):
                 scan_batch(b, b + 1, phase, phase + 1, problem.arrays, tuple(answers), *spaces[b])
 
-        run((one, (KEEP_FORWARD,)), (one, (KEEP_BACKWARD,)), over=problem)
-        run((one, (JOIN,)), over=problem)
-        run((one, (MEET_FORWARD,)), (one, (MEET_BACKWARD,)), over=problem)
+        run((one_phase, (KEEP_FORWARD,)), (one_phase, (KEEP_BACKWARD,)), over=problem)
+        run((one_phase, (JOIN,)), over=problem)
+        run((one_phase, (MEET_FORWARD,)), (one_phase, (MEET_BACKWARD,)), over=problem)
 
     total, position, begins, ends, edges, transitions, durations = answers
-    summed = transitions.sum(0) if len(transitions) > 1 else transitions[0]
     found = (
         total,
         position,
         begins if boundaries else np.empty((batch, 0, classes)),
         ends if boundaries else np.empty((batch, 0, classes)),
-        summed[:, 0] if len(transitions) > 1 else summed,
+        transitions.sum(0)[:, 0] if len(transitions) > 1 else transitions[0],
         durations.sum(0),
         edges[0],
         edges[1],

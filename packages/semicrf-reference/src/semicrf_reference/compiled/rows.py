@@ -9,7 +9,7 @@ import numpy as np
 from semicrf_reference.compiled.jit import inlined, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
-LARGEST = 1800.0
+PRODUCT_EXPONENT = 1800.0
 """Exponents up to this can be multiplied with rows in linear form, half with each."""
 
 
@@ -71,7 +71,7 @@ def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
 
 
 @summed
-def multiply(matrix, row, out):
+def apply_matrix(matrix, row, out):
     """`out = matrix @ row`, four rows of the matrix at once."""
     columns = np.uint64(row.size)
     blocked = out.size // 4 * 4

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from semicrf_reference.compiled.chain import arrive, read_emissions, read_matrix, two_sum
 from semicrf_reference.compiled.halves import (
     KEEPING,
@@ -33,6 +31,7 @@ from semicrf_reference.compiled.rows import linear_row
 from semicrf_reference.compiled.state import (
     BACKWARD,
     CLOSED,
+    FIRST_STEP,
     FORWARD,
     KEPT,
     SCAN,
@@ -49,26 +48,26 @@ from semicrf_reference.compiled.window import advance, clear, close, enter, fini
 @inlined
 def take(terms, chain, window, step):
     """From `star` of a step to `closed`: segments begin, cover the position and end."""
-    row = read_emissions(terms, chain, step)
+    offset = read_emissions(terms, chain, step)
     if len(terms.duration) == 1:
-        take_single(terms, chain, window, step, row)
+        take_single(terms, chain, window, step, offset)
     else:
         enter(window, terms.begin, step, chain.star, chain.lift, chain.scales[STAR])
-        advance(window, chain, step, row)
+        advance(window, chain, step, offset)
         close(window, terms, step, chain.values, chain.exponents)
     chain.scales[CLOSED], good = linear_row(chain.values, chain.exponents, chain.linear)
     chain.good[CLOSED] = 1.0 if good else 0.0
 
 
 @inlined
-def take_single(terms, chain, window, step, row):
+def take_single(terms, chain, window, step, offset):
     """`take` where no segment is longer than a position: none stays open, so that a window is not needed."""
     set_toll(window, terms.begin, step)
     for c in range(chain.star.size):
         toll = window.toll[c] * window.weights[c, 0]
-        chain.values[c] = chain.star[c] * toll * chain.growth[row + c]
+        chain.values[c] = chain.star[c] * toll * chain.growth[offset + c]
         chain.exponents[c] = chain.lift[c] + chain.scales[STAR]
-        chain.exponents[c] += window.toll_exponent[c] + chain.growth_exponents[row + c]
+        chain.exponents[c] += window.toll_exponent[c] + chain.growth_exponents[offset + c]
     finish(terms.finish, step, chain.values, chain.exponents)
 
 
@@ -89,11 +88,11 @@ def scan(terms, chain, window, first, last, mode, half):
 
 
 @jit
-def finished(chain, last):
-    """Log of the weight of everything: `log sum_c closed[c] * exp(last[c])`, as a whole and a rest."""
+def log_total(chain, end):
+    """Log of the weight of everything: `log sum_c closed[c] * exp(end[c])`, as a whole and a rest."""
     total, exponent = 0.0, 0.0
-    for c in range(last.size):
-        m, e = exp_wide(last[c])
+    for c in range(end.size):
+        m, e = exp_wide(end[c])
         total, exponent = add(total, exponent, chain.values[c] * m, chain.exponents[c] + e)
     if total == 0.0:
         return -math.inf
@@ -122,34 +121,36 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
         if n == 0:
             total[b] = 0.0
             continue
-        begun, middle = np.int64(0), n // 2
+        middle = n // 2
         new_matrix = n > 1 and not (one_matrix and longest > 1)
         new_durations = longest == 0 or duration.strides[0] != 0
         longest = max(longest, n)
         terms, terms_ = forward_terms(arrays, b, n), backward_terms(arrays, b, n)
-        half = half_in(state, kept, answers, FORWARD, b, n, begun)
+        half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
         half_ = half_in(state_, kept, answers, BACKWARD, b, n, n - middle)
         for phase in range(first_phase, last_phase):
             if phase == PASS:
                 begin_scan(terms, chain, window, half, new_matrix, new_durations)
-                scan(terms, chain, window, begun, n, PASSING, half)
-                total[b] = finished(chain, end)
+                scan(terms, chain, window, FIRST_STEP, n, PASSING, half)
+                total[b] = log_total(chain, end)
             elif phase == KEEP_FORWARD:
                 begin_scan(terms, chain, window, half, new_matrix, new_durations)
-                scan(terms, chain, window, begun, middle, KEEPING, half)
+                scan(terms, chain, window, FIRST_STEP, middle, KEEPING, half)
             elif phase == KEEP_BACKWARD:
                 begin_scan(terms_, chain_, window_, half_, new_matrix, new_durations)
-                scan(terms_, chain_, window_, begun, n - middle, KEEPING, half_)
+                scan(terms_, chain_, window_, FIRST_STEP, n - middle, KEEPING, half_)
             elif phase == JOIN:
                 arrive(terms, chain, middle)
                 join(chain, window, half, chain_, window_, half_)
+                if half.total[0] == 0.0:
+                    total[b] = -math.inf
+                    forget(half)
             elif half.total[0] == 0.0:
-                total[b] = -math.inf
-                forget(half)
+                continue
             elif phase == MEET_FORWARD:
                 scan(terms, chain, window, middle, n, MEETING, half)
                 close_half(chain, window, half)
-                total[b] = finished(chain, end)
+                total[b] = log_total(chain, end)
             else:
                 scan(terms_, chain_, window_, n - middle, n, MEETING, half_)
                 close_half(chain_, window_, half_)

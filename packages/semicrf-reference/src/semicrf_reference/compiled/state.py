@@ -14,15 +14,17 @@ from semicrf_reference.compiled.jit import inlined
 from semicrf_reference.compiled.problem import Array
 from semicrf_spec.cost import Size
 
-FORWARD, BACKWARD = np.arange(2)  # not literals, each of which would compile the scan anew
+FORWARD, BACKWARD = np.arange(2)  # here and below not literals, each of which would compile the scan anew
 """Directions."""
+
+FIRST_STEP = np.int64(0)
 
 STAR, CLOSED, MATRIX = 0, 1, 2
 """Entries of `Chain.scales` and `Chain.good`, and of what a `Half` keeps of them."""
 
-STOP, WAITING, COUNTED, OLDEST = range(4)
-"""Entries of `Window.marks`: where the tape ends, how many steps of shares wait to be added to the tally,
-where the tape ended at the last of them, and the first entry of the tape that counts."""
+STOP, WAITING, START, REACHED = range(4)
+"""Entries of `Window.marks`: where the tape ends; how many steps of shares wait to be added to the tally; of
+the first of them, where its window begins on the tape and which entry of the tally it reaches."""
 
 CEILING_EXPONENT = 500.0
 """Entries of the tape stay below 2 to it: so far above the reference may be what begins, and no farther, or
@@ -41,9 +43,10 @@ BLOCK = 4
 class Chain(NamedTuple):
     """What goes from step to step beside the window.
 
-    `star` is `star * 2**(lift + scales[STAR])`, the lift 0 but where a number is too small for that; `closed`
-    is the wide row `values * 2**exponents`, and `linear` its linear form. `matrix[c, i]` is
-    `exp(transition[i, c])` relative to its scale. `good` says which of the three have nothing left out.
+    The message of what begins is `star * 2**(lift + scales[STAR])`, the lift 0 but where a number is too
+    small for that. That of what ends is the wide row `values * 2**exponents`, of which `linear` is the linear
+    form. `matrix[c, i]` is `exp(transition[i, c])` relative to its scale. `good` says which of the three have
+    nothing left out.
     """
 
     matrix: Array  # (C, C)
@@ -57,7 +60,6 @@ class Chain(NamedTuple):
     emissions: Array  # (RUN * C,), less their peaks
     growth: Array  # (RUN * C,): their exponentials, as wide numbers
     growth_exponents: Array
-    tops: Array  # (RUN,), the peaks
     scales: Array
     good: Array
     peaks: Array  # the sum of the peaks of the emissions, as two float64
@@ -66,8 +68,8 @@ class Chain(NamedTuple):
 class Window(NamedTuple):
     """The open segments of one scan; rows have an entry a label.
 
-    `newest` is the step of the last segment that began, `oldest` the first step of which not every segment
-    has been forbidden since. What float64 cannot hold of weights and tape is kept as wide numbers too, for
+    `newest` is the step of the last segment that began, `cleared` that from which on segments have not been
+    forbidden again. What float64 cannot hold of weights and tape is kept as wide numbers too, for
     sums by definition: an entry weighs `mantissas * gain * 2**(exponents + drift)`.
     """
 
@@ -77,18 +79,18 @@ class Window(NamedTuple):
     tape: Array  # (C, at least 2 K), the last entry at marks[STOP] - 1
     mantissas: Array  # in [1, 2), or 0
     exponents: Array
-    gain: Array
+    gain: Array  # what has happened to all open segments since they began, with the reference
     reference: Array
     drift: Array  # of the reference, by emissions alone
     best: Array  # exp of the largest duration score, as a wide number
     best_exponent: Array
     toll: Array  # what a segment pays when it begins
     toll_exponent: Array
-    entry: Array
-    dots: Array
+    entry: Array  # what begins now, as on the tape
+    dots: Array  # of tape and weights, 0 where that did not serve
     products: Array  # (K,)
     newest: Array
-    oldest: Array
+    cleared: Array
     shares: Array  # (BLOCK, C)
     tally: Array  # (C, K), as weights
     marks: Array
@@ -97,8 +99,8 @@ class Window(NamedTuple):
 class Half(NamedTuple):
     """What one scan keeps for the other, and the posteriors it makes of what the other kept.
 
-    Rows are positions. `position` may be the memory of `closeds`, and `begins` that of `stars`, as they are
-    written after these were read.
+    Rows are positions. `position` is the memory of `closeds`, and `begins` may be that of `stars`, as they
+    are written after these were read.
     """
 
     stars: Array  # (L, C)
@@ -116,10 +118,10 @@ class Half(NamedTuple):
     durations: Array  # (K, C)
     joint: Array  # (C, C), as the matrix of the chain
     shares: Array  # of what enters, for a unit of its message
-    entering: Array
-    leaving: Array
-    covering: Array
-    passed: Array
+    entering: Array  # posteriors at this step: of what begins here in the direction of the scan,
+    leaving: Array  # of what ends,
+    covering: Array  # and of what is open between
+    passed: Array  # the sum of what entered since nothing was open
     total: Array  # the weight of everything, as a wide number
     backward: bool
     length: int
@@ -135,13 +137,13 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     shapes = (
-        (19, classes),
+        (19, classes),  # 5 rows of the chain, 9 of the window, 5 of the half
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (4, 3),
-        (4, RUN * classes),
+        (3, RUN * classes),
         *((classes, longest) for _ in range(4)),
         *((classes, longest + max(longest, 256)) for _ in range(3)),
         (BLOCK, classes),
@@ -164,7 +166,7 @@ def chain_in(state):
     rows, matrix, mantissas, powers, _, scalars, run = state[:7]
     return Chain(
         matrix, mantissas, powers, rows[0], rows[1], rows[2], rows[3], rows[4], run[0], run[1], run[2],
-        run[3], scalars[0], scalars[1], scalars[2],
+        scalars[0], scalars[1], scalars[2],
     )  # fmt: skip
 
 

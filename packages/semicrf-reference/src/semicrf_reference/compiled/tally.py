@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.state import BLOCK, COUNTED, OLDEST, STOP, WAITING
+from semicrf_reference.compiled.state import BLOCK, REACHED, START, STOP, WAITING
 
 
 @inlined
@@ -20,11 +20,12 @@ def count(window, steps, ending):
     Those that began in the last `steps` steps count, of every label.
     """
     waiting = window.marks[WAITING]
+    if waiting == 0:
+        window.marks[START] = window.marks[STOP] - window.weights.shape[1]
+        window.marks[REACHED] = max(0, window.weights.shape[1] - steps)
     for c in range(ending.size):
         window.shares[waiting, c] = ending[c] / window.dots[c] if window.dots[c] > 0.0 else 0.0
     window.marks[WAITING] = waiting + 1
-    window.marks[COUNTED] = window.marks[STOP]
-    window.marks[OLDEST] = window.marks[STOP] - steps
     if waiting + 1 == BLOCK:
         count_waiting(window)
 
@@ -32,17 +33,17 @@ def count(window, steps, ending):
 @jit
 def count_waiting(window):
     """Add what waits in `shares` to the tally, before the tape changes."""
-    max_duration = window.weights.shape[1]
     waiting, window.marks[WAITING] = window.marks[WAITING], 0
-    start = window.marks[COUNTED] - waiting + 1 - max_duration  # of the window of the first that waits
-    reached = max(0, window.marks[OLDEST] - start)  # the first entry of the tally that all of them reach
+    if waiting == 0:
+        return
+    start, reached = window.marks[START], window.marks[REACHED]
     for c in range(window.tape.shape[0]):
         if waiting == BLOCK:
             add_block(window.shares, c, window.tape[c], start, window.tally[c], reached)
         else:
             for j in range(waiting):
                 add_scaled(window.shares[j, c], window.tape[c], start + j, window.tally[c], reached)
-        for j in range(1, waiting):
+        for j in range(1, waiting):  # what only the later ones reach
             for k in range(max(0, reached - j), reached):
                 window.tally[c, k] += window.shares[j, c] * window.tape[c, start + j + k]
 
@@ -68,7 +69,7 @@ def add_scaled(scale, tape, start, tally, first):
 
 
 @jit
-def counted(window, durations):
+def add_tally(window, durations):
     """Add the tally to `durations`, `(K, C)`."""
     count_waiting(window)
     max_duration = window.weights.shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from semicrf_reference.compiled.problem import Problem
 
-SMALL = 100_000
+SMALL_WORK = 100_000
 """Multiply-adds below which handing work to another thread costs more than doing it."""
 
 Job = tuple[Callable[..., None], tuple[Any, ...]]
@@ -25,7 +25,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 def run(*jobs: Job, over: Problem, space: Callable[[], tuple[Any, ...]] = tuple) -> None:
     """Run every job for every sequence, on as many threads as PyTorch would use, this one among them.
 
-    Which thread does what changes no bit: each sequence is scanned by one thread, and written by one.
+    Which thread does what changes no bit: a task is done by one thread, and no two tasks write to one place.
 
     Args:
         space: makes what one thread works in; jobs get it as their last arguments.
@@ -37,24 +37,27 @@ def run(*jobs: Job, over: Problem, space: Callable[[], tuple[Any, ...]] = tuple)
     waiting = iter(tasks)
 
     def work() -> None:
-        own = space()
-        for task in waiting:  # every thread takes the next
-            task(*own)
+        try:
+            own = space()
+            for task in waiting:  # every thread takes the next
+                task(*own)
+        finally:
+            for _ in waiting:  # nothing more is begun where a thread failed or was interrupted
+                pass
 
     helpers = [pool(threads - 1).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
     try:
         work()
     finally:
-        for _ in waiting:  # nothing more is begun where this thread failed or was interrupted
-            pass
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
 
 
 def threads_for(problem: Problem) -> int:
     """As many threads as PyTorch would use; one for what is done sooner than handed over."""
-    return 1 if problem.operations < SMALL else torch.get_num_threads()
+    return 1 if problem.operations < SMALL_WORK else torch.get_num_threads()
 
 
 def parts_of(batch: int, count: int) -> list[tuple[int, int]]:

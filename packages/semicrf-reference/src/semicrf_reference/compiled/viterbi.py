@@ -22,7 +22,6 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
     the order of their beginnings. Ties go to the first label and to the shortest duration. `previous[t, c]`
     is the label before a segment of c that begins at t, `lasted[t, c]` the duration of the segment of c
     that ends with t.
-
     """
     length, classes = terms.emissions.shape
     max_duration = weights.shape[1]

@@ -16,16 +16,16 @@ from semicrf_reference.compiled.jit import inlined, jit
 FLOOR = 2.0**-500
 """Two numbers at or above it can be multiplied."""
 
-LOW = 2.0**-400
+SAFE_SUM = 2.0**-400
 """A sum at or above it has lost nothing to numbers below FLOOR."""
 
 LN2_HIGH = 6.93147180369123816490e-01  # 32 bits, so that small multiples are exact (Cody & Waite 1980)
 LN2_LOW = 1.90821492927058770002e-10
 LOG2_E = 1.0 / math.log(2.0)
-HALF_LN2 = 0.35
-LOWEST = -1e290  # what is below it, but finite, has no exponent in float64
+REMAINDER = 0.35  # a little above ln 2 / 2
+LOWEST_SCORE = -1e290  # what is below it, but finite, has no exponent in float64
 ROUNDER = 1.5 * 2.0**52  # adding and subtracting it rounds to an integer
-TAYLOR = tuple(1.0 / math.factorial(n) for n in range(14))  # to 4e-18 within HALF_LN2
+TAYLOR = tuple(1.0 / math.factorial(n) for n in range(14))  # to 4e-18 within REMAINDER
 
 
 @inlined
@@ -45,10 +45,10 @@ def exponent_of(x):
 def exp_wide(x):
     """`exp(x)`, without a branch, so that loops over it use vector instructions."""
     allowed = x > -math.inf
-    x = max(x, LOWEST) if allowed else 0.0
+    x = max(x, LOWEST_SCORE) if allowed else 0.0
     exponent = (x * LOG2_E + ROUNDER) - ROUNDER
     r = (x - exponent * LN2_HIGH) - exponent * LN2_LOW
-    r = min(max(r, -HALF_LN2), HALF_LN2)
+    r = min(max(r, -REMAINDER), REMAINDER)
     high = ((TAYLOR[13] * r + TAYLOR[12]) * r + TAYLOR[11]) * r + TAYLOR[10]
     middle = (((high * r + TAYLOR[9]) * r + TAYLOR[8]) * r + TAYLOR[7]) * r + TAYLOR[6]
     low = (((middle * r + TAYLOR[5]) * r + TAYLOR[4]) * r + TAYLOR[3]) * r + TAYLOR[2]

@@ -28,11 +28,12 @@ from semicrf_reference.compiled.state import (
     WAITING,
 )
 from semicrf_reference.compiled.tally import count_waiting
-from semicrf_reference.compiled.wide import LOW, exp_wide, exponent_of, power_of_two
+from semicrf_reference.compiled.wide import SAFE_SUM, exp_wide, exponent_of, power_of_two
 
 CEILING = 2.0**CEILING_EXPONENT
-FAR = 2.0**40
-"""Drift from which on exponents are counted anew: float64 still holds every integer near it."""
+FARTHEST_DRIFT = 2.0**40
+"""Drift, downwards as emissions are less their peak, from which on exponents are counted anew: float64 still
+holds every integer near it."""
 
 
 @jit
@@ -45,7 +46,7 @@ def clear(window):
         for k in range(max_duration):
             window.tally[c, k] = 0.0
         window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
-        window.newest[c], window.oldest[c] = -1, 0
+        window.newest[c], window.cleared[c] = -1, 0
 
 
 @jit
@@ -129,23 +130,23 @@ def rebase(window, c, place):
 
 
 @inlined
-def advance(window, chain, step, row):
-    """Every open segment grows by one position, of which the emissions begin at `row`."""
+def advance(window, chain, step, offset):
+    """Every open segment grows by one position, of which the emissions begin at `offset`."""
     lowest, farthest = 0.0, 0.0
     for c in range(window.gain.size):
-        lowest = min(lowest, chain.emissions[row + c])
+        lowest = min(lowest, chain.emissions[offset + c])
     for c in range(window.gain.size):
-        grown = window.gain[c] * chain.growth[row + c]
+        grown = window.gain[c] * chain.growth[offset + c]
         shift = exponent_of(grown)
         window.gain[c] = grown * power_of_two(-shift)
-        window.reference[c] += chain.growth_exponents[row + c] + shift
-        window.drift[c] += chain.growth_exponents[row + c] + shift
+        window.reference[c] += chain.growth_exponents[offset + c] + shift
+        window.drift[c] += chain.growth_exponents[offset + c] + shift
         farthest = max(farthest, -window.drift[c])
-    if farthest > FAR:
+    if farthest > FARTHEST_DRIFT:
         stop_drift(window)
     if lowest == -math.inf:
         for c in range(window.gain.size):
-            if chain.emissions[row + c] == -math.inf:
+            if chain.emissions[offset + c] == -math.inf:
                 forbid(window, step, c)
 
 
@@ -162,14 +163,14 @@ def stop_drift(window):
 @jit
 def forbid(window, step, c):
     """Every open segment of a label is lost."""
-    begun, newest = window.oldest[c], window.newest[c]
-    window.oldest[c], window.newest[c] = step + 1, -1
+    cleared, newest = window.cleared[c], window.newest[c]
+    window.cleared[c], window.newest[c] = step + 1, -1
     window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
     if newest < 0:  # there is none
         return
     count_waiting(window)
     stop = window.marks[STOP]
-    for k in range(max(0, stop - (step + 1 - begun), stop - window.weights.shape[1]), stop):
+    for k in range(max(0, stop - (step + 1 - cleared), stop - window.weights.shape[1]), stop):
         window.tape[c, k] = window.mantissas[c, k] = 0.0
 
 
@@ -186,13 +187,13 @@ def close(window, terms, step, values, exponents):
     for c in range(values.size):
         total = dot(window.weights[c], max_duration - reach, window.tape[c], start, reach)
         window.dots[c] = total
-        doubtful |= total < LOW and window.newest[c] > step - reach
+        doubtful |= total < SAFE_SUM and window.newest[c] > step - reach
     for c in range(values.size):
         values[c] = window.dots[c] * window.gain[c]
         exponents[c] = window.reference[c]
     if doubtful:
         for c in range(values.size):
-            if window.dots[c] < LOW and window.newest[c] > step - reach:
+            if window.dots[c] < SAFE_SUM and window.newest[c] > step - reach:
                 values[c], exponents[c] = close_exactly(window, reach, c)
                 window.dots[c] = 0.0
     finish(terms.finish, step, values, exponents)

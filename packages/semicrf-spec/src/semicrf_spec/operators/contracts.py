@@ -118,11 +118,13 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
 
     def each(counts: Tensor, term: Tensor) -> Tensor:
         weights = g.reshape(-1, *(1,) * (counts.ndim - 1))
-        if torch.is_grad_enabled() or type(counts) is not Tensor or not for_numpy(counts, term.dtype):
+        traced = torch.is_grad_enabled() or type(counts) is not Tensor  # then PyTorch has to see it
+        if traced or not for_numpy(counts, term.dtype):
             return (counts * weights).to(term.dtype)
         product = torch.empty(counts.shape, dtype=term.dtype)
         factors = counts.detach().numpy(), weights.detach().numpy()
-        np.multiply(*factors, out=product.numpy(), casting="same_kind")
+        with np.errstate(all="ignore"):
+            np.multiply(*factors, out=product.numpy(), casting="same_kind")
         return product
 
     def shared(counts: Tensor, term: Tensor) -> Tensor:
