@@ -160,3 +160,34 @@ def test_bad_options_of_the_loss_are_named():
         head.compute_loss(emissions, None, labels, supervision="weak")
     with pytest.raises(ValueError, match=r"needs a .* tensor of labels"):
         head.compute_loss(emissions, None, [[(0, T, 0)]], supervision="labels")
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_mask_of_numbers_is_no_list_of_pairs(num_classes):
+    with pytest.raises(ValueError, match=r"forbidden_transitions has dtype int64.*expected booleans"):
+        SemiMarkovCRFHead(num_classes, 5, forbidden_transitions=torch.eye(num_classes).long())
+
+
+def test_unknown_labels_to_the_end_may_be_padding():
+    head = SemiMarkovCRFHead(3, 6, hidden_dim=2)
+    labels = torch.zeros(2, 6, dtype=torch.int64)
+    labels[1, 4:] = -100
+    with pytest.raises(
+        ValueError, match=r"sequence 1: position 4 .*if that is padding, give lengths, 4 here"
+    ):
+        head.compute_loss(torch.zeros(2, 6, 2), None, labels)
+    labels[1, 5] = 0
+    with pytest.raises(ValueError, match="not known; use supervision='labels'"):
+        head.compute_loss(torch.zeros(2, 6, 2), None, labels)
+
+
+def test_arrays_of_numpy_are_no_tensors():
+    with pytest.raises(TypeError, match=r"emissions is a ndarray; expected a torch.Tensor"):
+        SemiCRF(*(torch.zeros(shape).numpy() for shape in ((1, 2, 3), (3, 3), (2, 3))))
+
+
+@pytest.mark.parametrize("gold", [None, 3])
+def test_what_is_no_list_is_named(gold):
+    crf = SemiCRF(torch.zeros(1, 2, 3), torch.zeros(3, 3), torch.zeros(2, 3))
+    with pytest.raises(TypeError, match=f"segments are {type(gold).__name__}; expected a Segmentation"):
+        crf.log_prob(gold)

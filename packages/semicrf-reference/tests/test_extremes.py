@@ -267,3 +267,49 @@ def test_half_precision_at_its_largest_is_read_exactly():
     expected = eager.log_partition(**terms)
     assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE)
     assert torch.equal(compiled.viterbi(**terms).scores, eager.viterbi(**terms).scores)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e12])
+@pytest.mark.parametrize("max_duration", [1, 4])
+def test_a_label_that_nothing_reaches_may_score_as_it_likes(size, max_duration):
+    potentials = random_potentials(2, 40, max_duration, 3, seed=88, lengths=[40, 9])
+    terms = tensors(potentials)
+    terms["transition"][:, 0] = terms["start"][0] = -torch.inf
+    expected = eager.log_partition(**terms)
+    terms["emissions"][:, ::2, 0] = size
+    terms["emissions"][:, 1::2, 0] = -size
+    assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE, "log_partition")
+    posteriors = compiled.posteriors(**terms)
+    assert torch.all(posteriors.position[..., 0] == 0.0)
+    for name, counts in eager.posteriors(**terms)._asdict().items():
+        assert_close(getattr(posteriors, name), counts, FLOAT64_POSTERIOR, name)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e17])
+def test_a_duration_that_no_sequence_has_room_for_may_score_as_it_likes(size):
+    terms = tensors(random_potentials(3, 40, 60, 3, seed=89, lengths=[40, 9, 0]))
+    short = {**terms, "lengths": torch.tensor([9, 9, 0])}
+    for given, row in ((terms, 40), (short, 9)):
+        expected = eager.log_partition(**given)
+        duration = given["duration"].clone()
+        duration[row] = size
+        changed = {**given, "duration": duration}
+        assert_close(compiled.log_partition(**changed), expected, FLOAT64_RELATIVE, "log_partition")
+        for name, counts in eager.posteriors(**changed)._asdict().items():
+            assert_close(getattr(compiled.posteriors(**changed), name), counts, FLOAT64_POSTERIOR, name)
+
+
+@pytest.mark.parametrize(
+    "mask", [-1e17, -1e30, torch.finfo(torch.float32).min, torch.finfo(torch.float64).min]
+)
+@pytest.mark.parametrize("max_duration", [1, 2])
+def test_what_cannot_be_avoided_leaves_finite_posteriors(mask, max_duration):
+    rng = np.random.default_rng(90)
+    for seed in range(20):
+        terms = tensors(random_potentials(2, 14, max_duration, 2, seed=seed))
+        for name in ("emissions", "transition", "duration", "begin"):
+            masked = torch.from_numpy(rng.random(terms[name].shape) < rng.choice([0.3, 1.0]))
+            terms[name] = terms[name].masked_fill(masked, mask)
+        assert not compiled.log_partition(**terms).isnan().any()
+        for name, counts in compiled.posteriors(**terms)._asdict().items():
+            assert counts.isfinite().all(), (seed, name)

@@ -1,4 +1,4 @@
-"""Random sequences over the extremes of every term, compiled against the oracle: of up to 8 positions, or to 40.
+"""Random sequences, of up to 8 positions or 40, over the extremes of every term, compiled against the oracle.
 
 Log partitions and best paths of all 12,800; posteriors of the more than 10,000 whose log partition is `-inf`
 or within a million nats of 0. Beyond that a score of -1e9 or lower was unavoidable: only NaN is ruled out.

@@ -328,3 +328,24 @@ def test_transforms_of_torch_func_reach_into_the_oracle():
     expected = compiled.posteriors(**TERMS).position
     for transform in (torch.func.jacfwd, torch.func.grad):
         assert_close(transform(total_by_emissions)(TERMS["emissions"], eager), expected, FLOAT64_POSTERIOR)
+
+
+@pytest.mark.parametrize("time", [10, 5000])
+def test_gradients_of_every_sequence_come_in_one_batch(time):
+    emissions = torch.randn(4, time, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    totals = compiled.log_partition(emissions, torch.zeros(8, 8), torch.zeros(2, 8))
+    each = torch.eye(4, dtype=torch.float64)
+    (batched,) = grad(totals, emissions, each, is_grads_batched=True, retain_graph=True)
+    for b in range(4):
+        (alone,) = grad(totals[b], emissions, retain_graph=True)
+        assert torch.equal(batched[b], alone)
+
+
+@pytest.mark.parametrize("time", [10, 5000])
+def test_a_gradient_may_be_a_negated_view(time):
+    emissions = torch.randn(4, time, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    totals = compiled.log_partition(emissions, torch.zeros(8, 8), torch.zeros(2, 8))
+    ones = torch.ones(4, dtype=torch.float64)
+    (negative,) = grad(totals, emissions, torch.complex(ones, ones).conj().imag, retain_graph=True)
+    (positive,) = grad(totals, emissions, ones)
+    assert torch.equal(negative, -positive)

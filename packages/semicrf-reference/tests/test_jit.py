@@ -97,6 +97,58 @@ def test_a_folder_that_cannot_be_made_is_no_error(tmp_path):
     assert used("log_partition", NUMBA_CACHE_DIR=str(blocked / "cache"))[-1] == "answered log_partition"
 
 
+UNUSABLE = "cannot be kept on disk"
+
+
+@pytest.mark.slow
+def test_damaged_files_are_compiled_again_and_then_replaced(filled, tmp_path):
+    folder = shutil.copytree(filled[0], tmp_path / "cache")
+    for file in folder.rglob("*.nbc"):
+        file.write_bytes(file.read_bytes()[:1000])
+    first, second, third = (used("viterbi", NUMBA_CACHE_DIR=str(folder)) for _ in range(3))
+    assert first[-1] == second[-1] == "answered viterbi"
+    assert sum(UNUSABLE in line for line in first) == 1
+    assert not any(UNUSABLE in line for line in second)
+    assert third == ["imported", "answered viterbi"]
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_no_error(tmp_path):
+    full = """
+import errno
+from numba.core.caching import IndexDataCacheFile
+def save(self, key, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+IndexDataCacheFile.save = save
+"""
+    lines = printed(full + USE, "viterbi", "viterbi", NUMBA_CACHE_DIR=str(tmp_path))
+    assert lines[-2:] == ["answered viterbi"] * 2
+    assert sum("No space left on device" in line for line in lines) == 1
+    assert sum(NOTICE in line for line in lines) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_another_thread_compiles_answers(tmp_path):
+    code = """
+import os, threading, time, warnings
+import torch
+from semicrf_reference import compiled
+warnings.simplefilter("ignore")  # Python 3.12 warns of what this is about
+zeros = [torch.zeros(shape, dtype=torch.float64) for shape in ((1, 2, 2), (2, 2), (2, 2))]
+compiling = threading.Thread(target=lambda: compiled.viterbi(*zeros))
+compiling.start()
+time.sleep(0.5)
+child = os.fork()
+if not child:
+    compiled.viterbi(*zeros)
+    os._exit(7)
+compiling.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert printed(code, NUMBA_CACHE_DIR=str(tmp_path))[-1] == "7"
+
+
 def test_compiling_others_functions_is_not_announced(caplog):
     import numba
 

@@ -29,7 +29,8 @@ def transition_mask(forbidden: ForbiddenTransitions | None, num_classes: int) ->
     if given.dtype == bool and given.shape == shape:
         return _minus_infinity(torch.from_numpy(given.copy()))
     pairs = given.reshape(0, 2).astype(int) if given.size == 0 else given
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+    mask_of_numbers = isinstance(forbidden, Tensor) and given.shape == shape  # of pairs, where C = 2
+    if mask_of_numbers or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise ValueError(
             f"forbidden_transitions has dtype {given.dtype} and shape {given.shape}; expected booleans of "
             f"shape {shape}, true where forbidden, or a list of (from, to) pairs of labels"

@@ -62,6 +62,8 @@ class SemiCRF(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         self.potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        if not isinstance(emissions, Tensor):  # then no other term is, as devices agree
+            raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
         validate = self._validate_args if validate_args is None else validate_args
@@ -169,6 +171,12 @@ class SemiCRF(Distribution):
         if isinstance(segments, Segmentation):
             return segments
         batch, time, _ = self.potentials.shape
+        if not isinstance(segments, Sequence):
+            raise TypeError(
+                f"segments are {type(segments).__name__}; expected a Segmentation or one list of "
+                "(start, end, label) a sequence. Labels by position, a (B, T) tensor, are for log_prob or "
+                "Segmentation.from_labels"
+            )
         if len(segments) != batch:
             raise ValueError(f"{len(segments)} lists of segments given; expected B = {batch}, one a sequence")
         return Segmentation.from_list(

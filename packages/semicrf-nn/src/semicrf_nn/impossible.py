@@ -45,5 +45,10 @@ def _reason(distribution: SemiCRF, b: int, segments: list[Segment]) -> str:
             scores["end"] = terms.end[label]
         for name, score in scores.items():
             if score == -torch.inf:
-                return f"{segment} is forbidden by {name}"
+                before = f" from label {segments[number - 1].label}" if name == "transition" else ""
+                length = f" of {end - start} positions" if name == "duration" else ""
+                return (
+                    f"{segment} is forbidden by {name}{before}{length}. Change the segment, or the "
+                    "constraint that forbids it"
+                )
     return "its score is -inf"

@@ -27,7 +27,7 @@ def for_numpy(tensor: Any, *dtypes: Any) -> bool:
 def largest(term: Any) -> float:
     """The largest entry of an array of any library, NaN if there is one."""
     if hasattr(term, "numel"):  # asked like this, as PyTorch need not be there
-        term = term.detach()
+        term = term.detach().resolve_neg()
         if for_numpy(term):
             with np.errstate(invalid="ignore"):
                 return float(np.max(np.asarray(term)))

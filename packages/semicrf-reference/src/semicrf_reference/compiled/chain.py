@@ -81,20 +81,25 @@ def offset_of(chain, step):
 
 @jit
 def read_run(terms, chain, first):
-    """Emissions from a step on, less the largest of their position, which is added to the peaks."""
+    """Emissions from a step on, less their level: the one of a position that is nearest to 0.
+
+    Levels are summed. So an emission is rounded by no more than its own spacing, whatever the others are.
+    """
     classes = chain.star.size
     count = min(RUN, len(terms.emissions) - first)
     for row in range(count):
-        peak = -math.inf
+        below, above = -math.inf, math.inf
         for c in range(classes):
             score = np.float64(terms.emissions[first + row, c])
             chain.emissions[row * classes + c] = score
-            peak = max(peak, score)
-        peak = peak if peak > -math.inf else 0.0
+            below = max(below, score if score <= 0.0 else -math.inf)
+            above = min(above, score if score > 0.0 else math.inf)
+        level = below if -below <= above else above
+        level = level if level > -math.inf else 0.0
         for c in range(classes):
-            chain.emissions[row * classes + c] -= peak
-        chain.peaks[0], error = two_sum(chain.peaks[0], peak)
-        chain.peaks[1] += error
+            chain.emissions[row * classes + c] -= level
+        chain.levels[0], error = two_sum(chain.levels[0], level)
+        chain.levels[1] += error
     for i in range(count * classes):
         chain.growth[i], chain.growth_exponents[i] = exp_wide(chain.emissions[i])
 

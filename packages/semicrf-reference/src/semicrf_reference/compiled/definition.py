@@ -68,8 +68,9 @@ def count_exactly(window, reach, steps, c, ending, durations):
     weights, powers = window.weight_mantissas[c], window.weight_exponents[c]
     products = window.products[:reach]
     total, _ = dot_wide(mantissas, exponents, start, weights, powers, first, products)
+    share = ending / total if total > 0.0 else 0.0
     for d in range(min(reach, steps)):
-        durations[d, c] += ending / total * products[reach - 1 - d]
+        durations[d, c] += share * products[reach - 1 - d]
 
 
 @jit
@@ -87,6 +88,6 @@ def crossing_exactly(window, back_window, c, reach, back_reach):
         )  # fmt: skip
         total *= window.mantissas[c, stop - d]
         weight, exponent = add(weight, exponent, total, top + window.exponents[c, stop - d])
-    weight *= window.gain[c] * back_window.gain[c] / window.best[c]
+    weight *= window.gain[c] * back_window.gain[c]
     exponent += window.drift[c] + back_window.drift[c] - window.best_exponent[c]
     return normal(weight, exponent)

@@ -19,7 +19,7 @@ from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import PRODUCT_EXPONENT, add_outer, dot, multiply_linear, row_sum
 from semicrf_reference.compiled.state import CLOSED, STAR, STOP
 from semicrf_reference.compiled.tally import add_tally, count
-from semicrf_reference.compiled.wide import SAFE_SUM, add, exponent_of, normal, power_of_two
+from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, add, exponent_of, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
@@ -166,7 +166,7 @@ def meet_closed(chain, window, half, step):
 def write_position(half, at):
     """What covers a position, in proportions."""
     mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
-    share = 1.0 / mass if mass > 0.0 else 0.0
+    share = 1.0 / mass if mass >= FLOOR else 0.0
     for c in range(half.covering.size):
         half.position[at, c] = half.covering[c] * share
 
@@ -266,6 +266,6 @@ def crossing(window, half, back_window, back_half, c):
         total += (window.tape[c, stop - d] * small) * (ending * back_small)
     if total >= SAFE_SUM and min(size, back_size) >= TAPE_EXPONENT:
         exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
-        weight = total / window.best[c] * window.gain[c] * back_window.gain[c]
+        weight = total * window.gain[c] * back_window.gain[c]
         return normal(weight, exponent + size + back_size)
     return crossing_exactly(window, back_window, c, reach, back_reach)

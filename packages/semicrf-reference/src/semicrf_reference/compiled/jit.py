@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import numba
 import numpy as np
+import numpy.ma  # Numba would import it at the first call, while which nothing can fork
 from numba.core import event
 
 logger = logging.getLogger("semicrf_reference")
@@ -18,6 +20,14 @@ Function = Callable[..., Any]
 
 
 _one_at_a_time = RLock()
+if hasattr(
+    os, "register_at_fork"
+):  # a child that is forked while another thread compiles would wait for ever
+    os.register_at_fork(
+        before=_one_at_a_time.acquire,
+        after_in_parent=_one_at_a_time.release,
+        after_in_child=_one_at_a_time.release,
+    )
 
 STAMP = tuple(
     (file.name, file.stat().st_mtime, file.stat().st_size)
@@ -66,6 +76,27 @@ def cached(function: Function) -> Any:
     return dispatcher
 
 
+def compiled_for(signature: str, function: Function) -> Function:
+    """Compiled for one signature, whatever has become of the folder: a full disk is no error."""
+    dispatcher = cached(function)
+    try:
+        dispatcher.compile(signature)
+    except Exception as error:  # whatever reading a damaged file may raise
+        if not dispatcher.signatures:  # else it was compiled, and keeping it failed
+            with suppress(Exception):
+                dispatcher._cache.flush()  # what is damaged is written anew by the next process
+            dispatcher = jit(function)
+            dispatcher.compile(signature)
+        logger.warning(
+            "semicrf: compiled CPU kernels cannot be kept on disk (%s: %s), so every process compiles them "
+            "anew; free some space, or set NUMBA_CACHE_DIR to another folder",
+            type(error).__name__,
+            error,
+        )
+    dispatcher.disable_compile()
+    return cast(Function, dispatcher)
+
+
 def kernel(signature: str) -> Callable[[Function], Function]:
     """Compile on first call, once for every dtype of the first and of the last array in the tuples given.
 
@@ -80,10 +111,8 @@ def kernel(signature: str) -> Callable[[Function], Function]:
         def compiled(real: np.dtype[Any], index: np.dtype[Any]) -> Function:
             with _one_at_a_time:
                 if (real, index) not in ready:
-                    dispatcher = cached(function)
-                    dispatcher.compile(signature.replace("real", real.name).replace("index", index.name))
-                    dispatcher.disable_compile()
-                    ready[real, index] = dispatcher
+                    types = signature.replace("real", real.name).replace("index", index.name)
+                    ready[real, index] = compiled_for(types, function)
             return ready[real, index]
 
         def call(*args: Any) -> None:
@@ -107,7 +136,8 @@ class _Announcer(event.Listener):
         if ours and not self.said:
             self.said = True
             logger.warning(
-                "semicrf: compiling the CPU kernels; this takes some seconds, once per dtype and installation"
+                "semicrf: compiling the CPU kernels; this takes about half a minute, once per dtype and "
+                "installation"
             )
 
     def on_end(self, event: Any) -> None:

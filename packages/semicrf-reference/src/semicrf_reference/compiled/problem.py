@@ -47,7 +47,7 @@ class Problem:
             real = real if term is None else torch.promote_types(real, term.dtype)
 
         def read(term: Tensor, dtype: torch.dtype, *shape: int) -> Array:
-            found: Array = term.detach().to(dtype).expand(shape).numpy()
+            found: Array = term.detach().resolve_neg().to(dtype).expand(shape).numpy()
             return found
 
         def per_label(term: Tensor | None) -> Array:

@@ -9,8 +9,8 @@ import numpy as np
 from semicrf_reference.compiled.jit import inlined, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
-PRODUCT_EXPONENT = 1800.0
-"""Exponents up to this can be multiplied with rows in linear form, half with each."""
+PRODUCT_EXPONENT = 1000.0
+"""By exponents up to this, half of it each, two rows in linear form can be multiplied without overflow."""
 
 
 @inlined

@@ -3,7 +3,7 @@
     star[s, c]   = sum_i closed[s, i] * exp(transition[s, i, c]),  exp(start[c]) at s = 0
     closed[t, c] = sum_d star[t - d, c] * exp(begin + emissions + duration + finish of the segment)
 
-Both rows are relative to the product of the peaks of the emissions so far. Given the
+Both rows are relative to the levels of the emissions so far. Given the
 terms of the reversed sequence the same steps yield the messages of the backward scan.
 """
 
@@ -94,11 +94,11 @@ def log_total(chain, end):
     for c in range(end.size):
         m, e = exp_wide(end[c])
         total, exponent = add(total, exponent, chain.values[c] * m, chain.exponents[c] + e)
-    if total == 0.0:
+    if total == 0.0 or chain.levels[0] == -math.inf:
         return -math.inf
     whole, rest = log_wide(total, exponent)
-    whole, error = two_sum(whole, chain.peaks[0])
-    return whole + (rest + error + chain.peaks[1])
+    whole, error = two_sum(whole, chain.levels[0])
+    return whole + (rest + error + chain.levels[1])
 
 
 KEEP_FORWARD, KEEP_BACKWARD, JOIN, MEET_FORWARD, MEET_BACKWARD, PASS = range(6)
@@ -115,7 +115,7 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
     one_matrix = transition.strides[0] == 0 and transition.strides[1] == 0
     chain, chain_ = chain_in(state), chain_in(state_)
     window, window_ = window_in(state), window_in(state_)
-    longest = 0  # of the sequences before: what they share with the next has been read
+    longest, rows = 0, 0  # of the sequences before: what they share with the next has been read
     for b in range(first, last):
         n = lengths[b]
         if n == 0:
@@ -123,8 +123,8 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
             continue
         middle = n // 2
         new_matrix = n > 1 and not (one_matrix and longest > 1)
-        new_durations = longest == 0 or duration.strides[0] != 0
-        longest = max(longest, n)
+        new_durations = duration.strides[0] != 0 or rows != min(duration.shape[1], n)
+        longest, rows = max(longest, n), min(duration.shape[1], n)
         terms, terms_ = forward_terms(arrays, b, n), backward_terms(arrays, b, n)
         half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
         half_ = half_in(state_, kept, answers, BACKWARD, b, n, n - middle)
@@ -162,7 +162,7 @@ def begin_scan(terms, chain, window, half, new_matrix, new_durations):
     if new_matrix:
         read_matrix(chain, terms.transition[0])
     if new_durations:
-        read_durations(window, terms.duration)
-    chain.peaks[0] = chain.peaks[1] = 0.0
+        read_durations(window, terms.duration, half.length)
+    chain.levels[0] = chain.levels[1] = 0.0
     clear(window)
     empty_joint(half)

@@ -57,12 +57,12 @@ class Chain(NamedTuple):
     linear: Array
     values: Array
     exponents: Array
-    emissions: Array  # (RUN * C,), less their peaks
+    emissions: Array  # (RUN * C,), less the levels of their positions
     growth: Array  # (RUN * C,): their exponentials, as wide numbers
     growth_exponents: Array
     scales: Array
     good: Array
-    peaks: Array  # the sum of the peaks of the emissions, as two float64
+    levels: Array  # the sum of the levels, as two float64
 
 
 class Window(NamedTuple):
@@ -82,8 +82,7 @@ class Window(NamedTuple):
     gain: Array  # what has happened to all open segments since they began, with the reference
     reference: Array
     drift: Array  # of the reference, by emissions alone
-    best: Array  # exp of the largest duration score, as a wide number
-    best_exponent: Array
+    best_exponent: Array  # of the durations, to which their weights are relative
     toll: Array  # what a segment pays when it begins
     toll_exponent: Array
     entry: Array  # what begins now, as on the tape
@@ -137,7 +136,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     shapes = (
-        (19, classes),  # 5 rows of the chain, 9 of the window, 5 of the half
+        (18, classes),  # 5 rows of the chain, 8 of the window, 5 of the half
         (classes, classes),
         (classes, classes),
         (classes, classes),
@@ -178,7 +177,7 @@ def window_in(state):
     products, steps, marks = state[15:]
     return Window(
         weights, weight_mantissas, weight_exponents, tape, mantissas, exponents, rows[5], rows[6], rows[7],
-        rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], products[0], steps[0], steps[1], shares,
+        rows[8], rows[9], rows[10], rows[11], rows[12], products[0], steps[0], steps[1], shares,
         tally, marks,
     )  # fmt: skip
 
@@ -195,6 +194,6 @@ def half_in(state, kept, answers, direction, b, n, first):
         stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros[0], scales, good, closeds,
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
-        durations[direction, counted], joint, rows[14], rows[15], rows[16], rows[17], rows[18],
+        durations[direction, counted], joint, rows[13], rows[14], rows[15], rows[16], rows[17],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

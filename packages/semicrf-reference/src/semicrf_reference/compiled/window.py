@@ -32,8 +32,7 @@ from semicrf_reference.compiled.wide import SAFE_SUM, exp_wide, exponent_of, pow
 
 CEILING = 2.0**CEILING_EXPONENT
 FARTHEST_DRIFT = 2.0**40
-"""Drift, downwards as emissions are less their peak, from which on exponents are counted anew: float64 still
-holds every integer near it."""
+"""Drift from which on exponents are counted anew: float64 still holds every integer near it."""
 
 
 @jit
@@ -42,7 +41,7 @@ def clear(window):
     classes, max_duration = window.weights.shape
     window.marks[STOP] = window.marks[WAITING] = 0
     for c in range(classes):
-        window.toll[c], window.toll_exponent[c] = window.best[c], window.best_exponent[c]
+        window.toll[c], window.toll_exponent[c] = 1.0, window.best_exponent[c]
         for k in range(max_duration):
             window.tally[c, k] = 0.0
         window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
@@ -50,20 +49,25 @@ def clear(window):
 
 
 @jit
-def read_durations(window, duration):
-    """Exponentials of the durations relative to the largest, in linear form and as wide numbers."""
+def read_durations(window, duration, length):
+    """Exponentials of the durations that a sequence has room for, in linear form and as wide numbers.
+
+    Both are relative to the largest of their exponents, which is taken off as an integer: nothing is rounded.
+    """
     classes, max_duration = window.weights.shape
+    rows = min(len(duration), length)
     for c in range(classes):
         best = -math.inf
-        for d in range(duration.shape[0]):
-            best = max(best, duration[d, c])
-        best = best if best > -math.inf else 0.0
-        window.best[c], window.best_exponent[c] = exp_wide(best)
         for d in range(max_duration):
-            m, e = exp_wide(duration[d, c] - best)
+            m, e = exp_wide(duration[d, c] if d < rows else -math.inf)
             k = max_duration - 1 - d
-            window.weights[c, k] = m * power_of_two(e)
             window.weight_mantissas[c, k], window.weight_exponents[c, k] = m, e
+            best = max(best, e if m > 0.0 else -math.inf)
+        window.best_exponent[c] = best if best > -math.inf else 0.0
+        for k in range(max_duration):
+            window.weight_exponents[c, k] -= window.best_exponent[c]
+            exponent = window.weight_exponents[c, k]
+            window.weights[c, k] = window.weight_mantissas[c, k] * power_of_two(exponent)
 
 
 @inlined
@@ -96,7 +100,7 @@ def set_toll(window, begin, step):
     if begin.shape[1] > 0:
         for c in range(window.toll.size):
             m, e = exp_wide(np.float64(begin[step, c]))
-            window.toll[c], window.toll_exponent[c] = window.best[c] * m, window.best_exponent[c] + e
+            window.toll[c], window.toll_exponent[c] = m, window.best_exponent[c] + e
 
 
 @inlined
@@ -141,7 +145,7 @@ def advance(window, chain, step, offset):
         window.gain[c] = grown * power_of_two(-shift)
         window.reference[c] += chain.growth_exponents[offset + c] + shift
         window.drift[c] += chain.growth_exponents[offset + c] + shift
-        farthest = max(farthest, -window.drift[c])
+        farthest = max(farthest, abs(window.drift[c]))
     if farthest > FARTHEST_DRIFT:
         stop_drift(window)
     if lowest == -math.inf:

@@ -74,9 +74,12 @@ def _explain(
     """Raise the error that says what is wrong with one sequence."""
     unknown = (labels[:length] == UNKNOWN).nonzero().flatten().tolist()
     if unknown:
+        known = length - len(unknown)
+        trailing = unknown == list(range(known, length))
+        padding = f"if that is padding, give lengths, {known} here; else " if trailing else ""
         raise ValueError(
-            f"sequence {sequence}: position {unknown[0]} has the unknown label {UNKNOWN}, so its "
-            "segments are not known; use supervision='labels', which sums over every segmentation that agrees"
+            f"sequence {sequence}: position {unknown[0]} has the unknown label {UNKNOWN}, so its segments "
+            f"are not known; {padding}use supervision='labels', which sums over every segmentation that agrees"
         )
     segments = [
         Segment(start, start + int(durations[start]), int(labels[start]))

@@ -7,6 +7,7 @@ tensors are. Kernels call `Potentials.check_values`, since only they see values 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -119,13 +120,13 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     def each(counts: Tensor, term: Tensor) -> Tensor:
         weights = g.reshape(-1, *(1,) * (counts.ndim - 1))
         traced = torch.is_grad_enabled() or type(counts) is not Tensor  # then PyTorch has to see it
-        if traced or not for_numpy(counts, term.dtype):
-            return (counts * weights).to(term.dtype)
-        product = torch.empty(counts.shape, dtype=term.dtype)
-        factors = counts.detach().numpy(), weights.detach().numpy()
-        with np.errstate(all="ignore"):
-            np.multiply(*factors, out=product.numpy(), casting="same_kind")
-        return product
+        if not traced and for_numpy(counts, term.dtype):
+            product = torch.empty(counts.shape, dtype=term.dtype)
+            with suppress(RuntimeError), np.errstate(all="ignore"):  # no memory of its own, as under vmap
+                factors = counts.detach().numpy(), weights.detach().resolve_neg().numpy()
+                np.multiply(*factors, out=product.numpy(), casting="same_kind")
+                return product
+        return (counts * weights).to(term.dtype)
 
     def shared(counts: Tensor, term: Tensor) -> Tensor:
         return (g @ counts.flatten(1)).reshape(counts.shape[1:]).to(term.dtype)
