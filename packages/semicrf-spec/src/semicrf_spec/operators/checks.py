@@ -79,7 +79,8 @@ def _explain(
         padding = f"if that is padding, give lengths, {known} here; else " if trailing else ""
         raise ValueError(
             f"sequence {sequence}: position {unknown[0]} has the unknown label {UNKNOWN}, so its segments "
-            f"are not known; {padding}use supervision='labels', which sums over every segmentation that agrees"
+            f"are not known; {padding}use supervision='labels', which sums over every segmentation that "
+            "agrees"
         )
     segments = [
         Segment(start, start + int(durations[start]), int(labels[start]))
