@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor
@@ -65,9 +65,9 @@ def check_backend(name: str | None, use_triton: bool | None) -> BackendName | No
     if name is not None and name not in names:
         raise ValueError(f"backend is {name!r}; expected one of {', '.join(map(repr, names))} or None")
     if use_triton is None:
-        return name  # type: ignore[return-value]  # it is one of the names
+        return cast(BackendName | None, name)
     if name is not None and (name == "triton") != use_triton:
         raise ValueError(f"backend={name!r} and use_triton={use_triton} contradict: give one of them")
     if use_triton:
         return "triton"
-    return name or "compiled"  # type: ignore[return-value]
+    return cast(BackendName, name or "compiled")

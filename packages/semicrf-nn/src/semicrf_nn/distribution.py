@@ -11,7 +11,14 @@ from torch.distributions import Distribution
 
 from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
 from semicrf_spec import Potentials
-from semicrf_spec.operators import Posteriors, Segmentation, agreeing, lengths_of, score_of
+from semicrf_spec.operators import (
+    Posteriors,
+    Segmentation,
+    agreeing,
+    check_tensors,
+    lengths_of,
+    score_of,
+)
 
 Segments = Segmentation | Sequence[Sequence[tuple[int, int, int]]]
 
@@ -62,8 +69,7 @@ class SemiCRF(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         self.potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
-        if not isinstance(emissions, Tensor):  # then no other term is, as devices agree
-            raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
+        check_tensors(self.potentials)
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
         validate = self._validate_args if validate_args is None else validate_args

@@ -1,6 +1,6 @@
 """The operators' contracts, and the types and call signature every backend shares. Needs torch."""
 
-from semicrf_spec.operators.calls import OverTerms, on_device, over_terms
+from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
 from semicrf_spec.operators.checks import check_labels, check_segmentation
 from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.expectations import Posteriors, expected_score
@@ -24,6 +24,7 @@ __all__ = [
     "check_label_grid",
     "check_labels",
     "check_segmentation",
+    "check_tensors",
     "entropy",
     "entropy_from",
     "expected_score",

@@ -32,6 +32,13 @@ class OverTerms(Protocol[R_co]):
         """Build `Potentials`, which checks their shapes, and answer."""
 
 
+def check_tensors(potentials: Potentials[Any]) -> None:
+    """Raise TypeError unless the terms are tensors."""
+    emissions = potentials.emissions
+    if not isinstance(emissions, Tensor):  # then no other term is, as devices agree
+        raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
+
+
 def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
     """The function, called with the terms instead of with `Potentials`."""
 
@@ -47,8 +54,7 @@ def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
         lengths: Tensor | None = None,
     ) -> R:
         potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
-        if not isinstance(potentials.emissions, Tensor):  # then no other term is, as devices agree
-            raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
+        check_tensors(potentials)
         return function(potentials)
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
