@@ -38,7 +38,7 @@ def threads(effort: Effort) -> Table:
     remark = "" if (os.cpu_count() or 1) > 1 else "the machine has one core"
     for size in BATCHED[:1] if effort.quick else (*BATCHED, *SINGLE):
         ours = Ours(random_terms(size))
-        wanted = Wanted("≥", 1.7) if size.B >= 8 else None
+        wanted = Wanted("≥", 1.7) if size.batch >= 8 else None
         for what, call in CALLS.items():
             contenders = {str(n): Contender(partial(call, ours), threads=n) for n in (1, 2)}
             one, two = interleaved(contenders, effort).values()
@@ -88,16 +88,19 @@ def products(effort: Effort) -> Table:
     """
     size = Size(1, 2000 if effort.quick else 4000, 1000, 24)
     ours = Ours(random_terms(size))
-    window, weights = np.random.default_rng(0).random((2, size.C, 2 * size.K))
-    weights = np.ascontiguousarray(weights[:, : size.K])
+    window, weights = np.random.default_rng(0).random((2, size.classes, 2 * size.max_duration))
+    weights = np.ascontiguousarray(weights[:, : size.max_duration])
     loop, log_partition = interleaved(
         {
-            "loop": Contender(lambda: dot_products(window, weights, size.T), threads=1),
+            "loop": Contender(lambda: dot_products(window, weights, size.time), threads=1),
             "ours": Contender(partial(forward, ours), threads=1),
         },
         effort,
     ).values()
-    whole, needed = size.T * size.K * size.C, size.C * sum(min(t, size.K) for t in range(1, size.T + 1))
+    whole, needed = (
+        size.time * size.max_duration * size.classes,
+        size.classes * sum(min(t, size.max_duration) for t in range(1, size.time + 1)),
+    )
     rates = [whole / loop.median / 1e9, needed / log_partition.median / 1e9]
     remark = "{:.2f} and {:.2f} G multiply-adds/s".format(*rates)
     row = Row(FORWARD, str(size), loop, log_partition, rates[1] / rates[0], Wanted("≥", 0.5), remark)

@@ -38,8 +38,8 @@ def table(effort: Effort) -> Table:
     size = Size(1, 100_000 if effort.quick else 1_000_000, 100, 24)
     rows = []
     for what in CALLS:
-        emissions = Bytes(4 * size.B * size.T * size.C)
-        added = _in_a_process_of_its_own(what, size.T)
+        emissions = Bytes(4 * size.batch * size.time * size.classes)
+        added = _in_a_process_of_its_own(what, size.time)
         ratio = added.bytes / emissions.bytes
         rows.append(Row(what, str(size), emissions, added, ratio, WANTED.get(what), REMARKS[what]))
     return Table("Ours alone: peak memory added, float32", "emissions", "added", "added/emissions", rows)

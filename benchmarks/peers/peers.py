@@ -29,7 +29,7 @@ class FlashSemiCRF:
         self._streaming = semi_crf_streaming_forward
         self.terms = random_terms(size, torch.float64)
         self.leaves = [term.clone().requires_grad_() for term in self.terms.values()]
-        self.lengths, self.max_duration = torch.full((size.B,), size.T), size.K
+        self.lengths, self.max_duration = torch.full((size.batch,), size.time), size.max_duration
 
     def log_partition(self) -> Tensor:
         emissions, transition, duration = self.leaves
@@ -69,17 +69,17 @@ class PytorchCRF:
     def __init__(self, size: Size) -> None:
         from torchcrf import CRF
 
-        if size.K != 1:
-            raise ValueError(f"pytorch-crf is a linear chain; K is {size.K}, expected 1")
+        if size.max_duration != 1:
+            raise ValueError(f"pytorch-crf is a linear chain; K is {size.max_duration}, expected 1")
         terms = random_terms(size)
-        self.crf = CRF(size.C)
+        self.crf = CRF(size.classes)
         self.emissions = terms["emissions"].transpose(0, 1).contiguous().requires_grad_()
-        self.mask = torch.ones(size.T, size.B, dtype=torch.bool)
+        self.mask = torch.ones(size.time, size.batch, dtype=torch.bool)
         self.leaves = [self.emissions, *self.crf.parameters()]
         self.terms: Terms = {
             "emissions": terms["emissions"],
             "transition": self.crf.transitions.detach(),
-            "duration": torch.zeros(1, size.C),
+            "duration": torch.zeros(1, size.classes),
             "start": self.crf.start_transitions.detach(),
             "end": self.crf.end_transitions.detach(),
         }

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from semicrf_spec import cost
 
 Terms = dict[str, Any]
 """Arguments of `SemiCRF`."""
 
 
-class Size(NamedTuple):
+class Size(cost.Size):
     """B sequences of T positions, segments of up to K positions, C labels."""
 
-    B: int
-    T: int
-    K: int
-    C: int
+    __slots__ = ()
 
     def __str__(self) -> str:
-        return f"B={self.B} T={self.T} K={self.K} C={self.C}"
+        return "B={} T={} K={} C={}".format(*self)
 
 
 class Model(Protocol):

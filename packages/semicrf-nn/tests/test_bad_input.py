@@ -51,7 +51,21 @@ def spoiled(value: float) -> torch.Tensor:
             TypeError,
             r"lengths has dtype torch.float32; expected an integer",
         ),
-        ({"lengths": torch.tensor([6])}, ValueError, r"lengths has shape \(1,\); expected \(B\) with B = 2"),
+        (
+            {"lengths": torch.tensor([6])},
+            ValueError,
+            r"lengths has shape \(1,\); expected \(B\) with B = 2, .* as emissions .* have them$",
+        ),
+        (
+            {"lengths": torch.ones(2, T).bool()},
+            ValueError,
+            r"lengths has shape \(2, 6\).*Of a \(B, T\) mask give mask.sum\(1\)",
+        ),
+        (
+            {"start": torch.zeros(C).to_sparse()},
+            TypeError,
+            "start has layout torch.sparse_coo; expected a dense",
+        ),
         (
             {"emissions": torch.zeros(2, T, C, dtype=torch.int64)},
             TypeError,
@@ -87,6 +101,7 @@ def test_bad_terms_are_named_whether_checked_early_or_late(changed, error, messa
         ([[(0, 3, 0), (3, 6, -1)], []], r"segment 1 \(3, 6, -1\) has a label out of range"),
         ([[(0.5, 3, 0)], []], r"segment 0 is \(0.5, 3, 0\); expected three integers"),
         ([[(0, 3, 0)]], r"1 lists of segments given; expected B = 2"),
+        ([[0, 0, 1, 1, 1, 2], []], r"segment 0 is 0; .* Labels by position go into a \(B, T\) tensor"),
     ],
 )
 def test_bad_gold_segments_are_named(segments, message):
@@ -146,6 +161,15 @@ def test_hidden_of_the_wrong_width_is_named():
         SemiMarkovCRFHead(C, K, hidden_dim=8).decode(torch.zeros(2, T, 5))
     with pytest.raises(ValueError, match=r"hidden has shape \(2, 6, 5\); expected \(B, T, num_classes = 3\)"):
         SemiMarkovCRFHead(C, K).decode(torch.zeros(2, T, 5))
+
+
+def test_hidden_of_another_dtype_than_the_head_is_named():
+    head, hidden = SemiMarkovCRFHead(C, K, hidden_dim=8), torch.zeros(2, T, 8, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"hidden has dtype torch.float64; expected torch.float32.*head.to\("):
+        head.decode(hidden)
+    assert head.double().decode(hidden).labels.shape == (2, T)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert head.float().decode(hidden.bfloat16()).labels.shape == (2, T)
 
 
 def test_bad_options_of_the_loss_are_named():

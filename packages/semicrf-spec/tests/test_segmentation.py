@@ -203,3 +203,14 @@ def test_tensors_that_do_not_go_together_are_named_with_shape_and_dtype(changed,
     given_tensors = {name: x.long() for name, x in zeros.items()} | changed
     with pytest.raises(ValueError, match=rf"{named}.*; expected integers: labels \(B, T\)"):
         Segmentation(**given_tensors)
+
+
+def test_a_segmentation_can_be_saved_and_loaded_where_only_data_may_be(tmp_path):
+    torch.save(Segmentation.from_list(RAGGED), tmp_path / "best.pt")
+    assert torch.load(tmp_path / "best.pt", weights_only=True).to_list() == RAGGED
+
+
+@pytest.mark.parametrize("lengths", [torch.tensor([3]), torch.ones(2, 3).bool(), torch.tensor([3.0, 1.0])])
+def test_lengths_that_are_none_are_named(lengths):
+    with pytest.raises(ValueError, match=r"lengths have shape .* expected integers of shape \(B,\) = "):
+        Segmentation.from_labels(torch.zeros(2, 3, dtype=torch.int64), lengths)

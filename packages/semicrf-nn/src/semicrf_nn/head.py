@@ -113,6 +113,12 @@ class SemiMarkovCRFHead(nn.Module):
             )
         if hidden.ndim != 3 or hidden.shape[-1] != width:
             raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected (B, T, {name} = {width})")
+        wanted = None if self.hidden_dim is None else self.projection.weight.dtype
+        if wanted not in (None, hidden.dtype) and not torch.is_autocast_enabled(hidden.device.type):
+            raise TypeError(
+                f"hidden has dtype {hidden.dtype}; expected {wanted}, that of the head's projection. Give "
+                f"hidden.to({wanted}), or move the head with head.to({hidden.dtype})"
+            )
         if lengths is not None:
             lengths = torch.as_tensor(lengths, device=hidden.device)
         return SemiCRF(

@@ -210,14 +210,15 @@ def _legal(name: str) -> str:
 def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
     known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
     return f"{name} has shape {_shape(name, term)}; expected {_legal(name)}" + (
-        f" with {known}" if known else ""
+        f" with {known}, as emissions (B, T, C) and duration have them" if known else ""
     )
 
 
 def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
     shape = _shape(name, term)
     if all(shape != tuple(sizes[letter] for letter in axes) for axes in _AXES[name]):
-        hint = ". Of a (B, T) mask give mask.sum(1)" if name == "lengths" else ""
+        mask = name == "lengths" and shape == (sizes["B"], sizes["T"])
+        hint = ". Of a (B, T) mask give mask.sum(1)" if mask else ""
         raise ValueError(_shape_message(name, term, sizes) + hint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 from operator import index
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 UNKNOWN = -100
 """The label of a position whose label is not known."""
@@ -85,14 +85,15 @@ def too_long(where: str, duration: int, max_duration: int) -> str:
     )
 
 
-def _as_segment(triple: tuple[int, int, int], sequence: int, number: int) -> Segment:
+def _as_segment(triple: object, sequence: int, number: int) -> Segment:
     try:
-        start, end, label = triple
+        start, end, label = cast(tuple[int, int, int], triple)
         return Segment(index(start), index(end), index(label))
     except (TypeError, ValueError):
+        hint = ". Labels by position go into a (B, T) tensor" if isinstance(triple, int) else ""
         raise ValueError(
             f"sequence {sequence}, segment {number} is {triple!r}; expected three integers "
-            "(start, end, label)"
+            f"(start, end, label){hint}"
         ) from None
 
 

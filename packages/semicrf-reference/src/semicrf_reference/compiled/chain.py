@@ -10,7 +10,7 @@ from semicrf_reference.compiled.definition import arrive_exactly
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import apply_matrix
 from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
-from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two
+from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two, two_sum
 
 
 @jit
@@ -102,11 +102,3 @@ def read_run(terms, chain, first):
         chain.levels[1] += error
     for i in range(count * classes):
         chain.growth[i], chain.growth_exponents[i] = exp_wide(chain.emissions[i])
-
-
-@inlined
-def two_sum(a, b):
-    """`a + b` as its rounded value and the exact error of rounding (Knuth)."""
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)

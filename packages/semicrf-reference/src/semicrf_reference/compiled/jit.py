@@ -115,10 +115,10 @@ def kernel(signature: str) -> Callable[[Function], Function]:
                     ready[real, index] = compiled_for(types, function)
             return ready[real, index]
 
-        def call(*args: Any) -> None:
+        def call(*args: Any) -> Any:
             tuples = [arg for arg in args if isinstance(arg, tuple)]
             dtypes = tuples[0][0].dtype, tuples[-1][-1].dtype
-            (ready.get(dtypes) or compiled(*dtypes))(*args)
+            return (ready.get(dtypes) or compiled(*dtypes))(*args)
 
         return call
 

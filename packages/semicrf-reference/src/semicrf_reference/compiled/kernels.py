@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from semicrf_reference.compiled.lane_scans import lanes_batch
+from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
 from semicrf_reference.compiled.scan import (
     JOIN,
@@ -19,7 +23,7 @@ from semicrf_reference.compiled.scan import (
     scan_batch,
 )
 from semicrf_reference.compiled.state import kept_messages, scan_state
-from semicrf_reference.compiled.threads import run, threads_for
+from semicrf_reference.compiled.threads import parts_of, run, threads_for
 from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
 
@@ -35,7 +39,10 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     def scanned(first: int, last: int, kept: Any, state: Any) -> None:
         scan_batch(first, last, PASS, PASS + 1, problem.arrays, tuple(answers), kept, state, state)
 
-    run((scanned, ()), over=problem, space=space)
+    if side_by_side(problem):
+        run_lanes(problem, answers, False, lambda first, last: scanned(first, last, *space()))
+    else:
+        run((scanned, ()), over=problem, space=space)
     return torch.from_numpy(answers.total)
 
 
@@ -53,7 +60,9 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
     def all_phases(first: int, last: int, *space: Any) -> None:
         scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space)
 
-    if batch >= threads_for(problem):
+    if side_by_side(problem):
+        run_lanes(problem, answers, True, lambda first, last: all_phases(first, last, *space()))
+    elif batch >= threads_for(problem):
         run((all_phases, ()), over=problem, space=space)
     else:
         spaces = [space() for _ in range(batch)]
@@ -95,6 +104,17 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
 
     run((decoded, ()), over=problem, space=space)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
+
+
+def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callable[[int, int], None]) -> None:
+    """Run lanes, and the scan for those sequences where they do not serve."""
+
+    def scanned(first: int, last: int, state: tuple[Array, ...]) -> None:
+        if not lanes_batch(first, last, gradients, problem.arrays, tuple(answers), state):
+            scan(first, last)
+
+    groups = parts_of(problem.size.batch, math.ceil(problem.size.batch / LANES))
+    run((scanned, ()), over=problem, space=lambda: (lanes_state(problem.size),), parts=groups)
 
 
 def register() -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, summed
+from semicrf_reference.compiled.jit import inlined, jit, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
 PRODUCT_EXPONENT = 1000.0
@@ -95,6 +95,14 @@ def add_outer(left, right, out):
     for c in range(left.size):
         for i in range(columns):
             out[c, i] += left[c] * right[i]
+
+
+@jit
+def move_to_front(tape, stop, kept):
+    """Of every row, the last `kept` entries before `stop` move to the beginning."""
+    for c in range(tape.shape[0]):
+        for k in range(kept):
+            tape[c, k] = tape[c, stop - kept + k]
 
 
 @summed

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.chain import arrive, read_emissions, read_matrix, two_sum
+from semicrf_reference.compiled.chain import arrive, read_emissions, read_matrix
 from semicrf_reference.compiled.halves import (
     KEEPING,
     MEETING,
@@ -96,9 +96,7 @@ def log_total(chain, end):
         total, exponent = add(total, exponent, chain.values[c] * m, chain.exponents[c] + e)
     if total == 0.0 or chain.levels[0] == -math.inf:
         return -math.inf
-    whole, rest = log_wide(total, exponent)
-    whole, error = two_sum(whole, chain.levels[0])
-    return whole + (rest + error + chain.levels[1])
+    return log_wide(total, exponent, chain.levels[0], chain.levels[1])
 
 
 KEEP_FORWARD, KEEP_BACKWARD, JOIN, MEET_FORWARD, MEET_BACKWARD, PASS = range(6)

@@ -22,17 +22,22 @@ Job = tuple[Callable[..., None], tuple[Any, ...]]
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
-def run(*jobs: Job, over: Problem, space: Callable[[], tuple[Any, ...]] = tuple) -> None:
+def run(
+    *jobs: Job,
+    over: Problem,
+    space: Callable[[], tuple[Any, ...]] = tuple,
+    parts: list[tuple[int, int]] | None = None,
+) -> None:
     """Run every job for every sequence, on as many threads as PyTorch would use, this one among them.
 
     Which thread does what changes no bit: a task is done by one thread, and no two tasks write to one place.
 
     Args:
         space: makes what one thread works in; jobs get it as their last arguments.
+        parts: the ranges of sequences that belong together; as suits the threads, if not given.
     """
-    batch = over.size.batch
     threads = threads_for(over)
-    parts = parts_of(batch, 1 if threads == 1 else 4 * threads)
+    parts = parts or parts_of(over.size.batch, 1 if threads == 1 else 4 * threads)
     tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
     waiting = iter(tasks)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import DECODING, TERMS
+from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.terms import forward_terms
 
 
@@ -33,7 +34,9 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
         if len(terms.duration) == 1:
             take_best_single(terms, weights, star, closed, lasted, t)
             continue
-        stop = next_place(tape, stop, max_duration)
+        if stop == tape.shape[1]:
+            move_to_front(tape, stop, max_duration)
+            stop = max_duration
         for c in range(classes):
             tape[c, stop] = star[c]
             if terms.begin.shape[1] > 0:
@@ -89,17 +92,6 @@ def take_best_single(terms, weights, star, closed, lasted, t):
     if terms.finish.shape[1] > 0:
         for c in range(star.size):
             closed[c] += np.float64(terms.finish[t, c])
-
-
-@inlined
-def next_place(tape, stop, kept):
-    """Where on the tape the next segments go; at its end what is kept moves to its beginning."""
-    if stop < tape.shape[1]:
-        return stop
-    for c in range(tape.shape[0]):
-        for k in range(kept):
-            tape[c, k] = tape[c, stop - kept + k]
-    return kept
 
 
 @summed

@@ -56,9 +56,10 @@ def exp_wide(x):
 
 
 @jit
-def log_wide(mantissa, exponent):
-    """Natural logarithm of a number above 0, as a whole and a rest to be added last."""
-    return exponent * LN2_HIGH, exponent * LN2_LOW + math.log(mantissa)
+def log_wide(mantissa, exponent, high, low):
+    """Natural logarithm of a number above 0, and `high + low` more."""
+    whole, error = two_sum(exponent * LN2_HIGH, high)
+    return whole + (exponent * LN2_LOW + math.log(mantissa) + error + low)
 
 
 @inlined
@@ -78,3 +79,11 @@ def add(mantissa, exponent, other_mantissa, other_exponent):
     if m == 0.0 or other_e > e:
         m, e, other_m, other_e = other_m, other_e, m, e
     return m + other_m * power_of_two(other_e - e), e
+
+
+@inlined
+def two_sum(a, b):
+    """`a + b` as its rounded value and the exact error of rounding (Knuth)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)

@@ -20,7 +20,7 @@ import numpy as np
 
 from semicrf_reference.compiled.definition import close_exactly
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import dot
+from semicrf_reference.compiled.rows import dot, move_to_front
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
     NO_REFERENCE,
@@ -110,11 +110,9 @@ def next_place(window):
     if stop == window.tape.shape[1]:
         count_waiting(window)
         kept = window.weights.shape[1]
-        for c in range(window.tape.shape[0]):
-            for k in range(kept):
-                window.tape[c, k] = window.tape[c, stop - kept + k]
-                window.mantissas[c, k] = window.mantissas[c, stop - kept + k]
-                window.exponents[c, k] = window.exponents[c, stop - kept + k]
+        move_to_front(window.tape, stop, kept)
+        move_to_front(window.mantissas, stop, kept)
+        move_to_front(window.exponents, stop, kept)
         stop = kept
     return stop
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from semicrf_spec.potentials import Potentials
@@ -33,10 +34,13 @@ class OverTerms(Protocol[R_co]):
 
 
 def check_tensors(potentials: Potentials[Any]) -> None:
-    """Raise TypeError unless the terms are tensors."""
+    """Raise TypeError unless the terms are dense tensors."""
     emissions = potentials.emissions
     if not isinstance(emissions, Tensor):  # then no other term is, as devices agree
         raise TypeError(f"emissions is a {type(emissions).__name__}; expected a torch.Tensor")
+    for name, term in potentials.items():
+        if term.layout != torch.strided:
+            raise TypeError(f"{name} has layout {term.layout}; expected a dense tensor, as .to_dense() gives")
 
 
 def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:

@@ -104,6 +104,11 @@ class Segmentation:
         batch, time = labels.shape
         if lengths is None:
             lengths = labels.new_full((batch,), time, dtype=torch.int64)
+        elif lengths.shape != (batch,) or lengths.dtype == torch.bool or lengths.is_floating_point():
+            raise ValueError(
+                f"lengths have shape {tuple(lengths.shape)} and dtype {lengths.dtype}; expected integers of "
+                f"shape (B,) = ({batch},). Of a (B, T) mask give mask.sum(1)"
+            )
         elif not torch.compiler.is_compiling():
             check_lengths(lengths, time)
         place = torch.arange(time, device=labels.device)
@@ -147,6 +152,9 @@ class Segmentation:
     def to_labels(self, fill: int = NO_LABEL) -> Tensor:
         """`(B, T)` int64 label of every position, `fill` where there is none."""
         return self.labels.masked_fill(self.labels == NO_LABEL, fill)
+
+
+torch.serialization.add_safe_globals([Segmentation])  # else torch.load(weights_only=True) refuses it
 
 
 def _integers(name: str, values: Tensor | Sequence[int]) -> list[int]:

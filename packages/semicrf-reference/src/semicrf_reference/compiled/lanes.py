@@ -1,0 +1,209 @@
+"""Lanes: sequences scanned side by side where no segment is longer than a position.
+
+    star[s, c]   = sum_i closed[s, i] * matrix[c, i],  exp(start[c]) at s = 0
+    closed[t, c] = star[t - 1, c] * growth[t - 1, c],  the exponential of emission and duration
+
+The C numbers of a step are too few to fill vector registers and wait for one another; the same number of
+several sequences does neither. Each lane is relative to powers of two of its own, which serves for scores
+within some 170 nats of one another. Beyond, the lanes say so, and the scan answers instead.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.problem import Array, Problem
+from semicrf_reference.compiled.state import BLOCK
+from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two, two_sum
+from semicrf_spec.cost import Size
+
+LANES = 16
+"""Sequences side by side."""
+
+FEWEST = 9
+"""Sequences from which on lanes are faster than scans, idle ones included."""
+
+MOST_ENTRIES = 2**15
+"""Positions times labels up to which the messages of all lanes stay near the processor: 4 MB, kept twice."""
+
+LOWEST = 2.0**-250
+"""Four numbers at or above it can be multiplied: a message, a transition, an emission and a duration."""
+
+
+class Lanes(NamedTuple):
+    """What goes from step to step; a row is `(LANES,)`, and a message `(C, LANES)`."""
+
+    matrix: Array  # (C, C): `matrix[c, i]` is `exp(transition[i, c])` relative to a power of two
+    transposed: Array
+    start: Array  # (C,)
+    end: Array  # (C,)
+    closed: Array  # (T, C, LANES): forward, what ends at each position, its largest in [1, 2)
+    growth: Array  # (T, C, LANES): what the message is multiplied with at each position
+    joint: Array  # (C, C, LANES): posteriors of transitions, for a unit of their weight
+    shares: Array  # (BLOCK, C, LANES): what begins after a position, for a unit of what ends there
+    duration: Array  # the first message
+    opening: Array  # backward, what begins next
+    closing: Array  # backward, what ends here
+    here: Array  # posteriors of a position
+    covered: Array  # the sum of them
+    exponent: Array  # of the forward message, the first row
+    step_exponent: Array  # of what every step multiplies it with
+    end_exponent: Array
+    level: Array  # of the emissions of a position: their largest
+    high: Array  # the sum of the levels, as two float64
+    low: Array
+    factor: Array
+    lengths: Array  # 0 where there is no sequence
+
+
+LANES_STATE = "Tuple((float64[:,::1], float64[:,:,::1], float64[:,::1], int64[::1]))"
+"""Types of the arrays of `lanes_state`."""
+
+
+def lanes_state(size: Size) -> tuple[Array, ...]:
+    """The memory of `Lanes`."""
+    _, time, _, classes = size
+    return (
+        np.empty((2 * classes + 2, classes)),
+        np.empty((2 * time + classes + BLOCK + 5, classes, LANES)),
+        np.empty((7, LANES)),
+        np.empty(LANES, np.int64),
+    )
+
+
+@inlined
+def lanes_in(state, time):
+    """Names for that memory, of `time` positions."""
+    weights, messages, rows, lengths = state
+    classes = weights.shape[1]
+    tables, row = messages[2 * time :], messages[2 * time + classes + BLOCK :]
+    return Lanes(
+        weights[:classes], weights[classes : 2 * classes], weights[2 * classes], weights[2 * classes + 1],
+        messages[:time], messages[time : 2 * time], tables[:classes], tables[classes : classes + BLOCK],
+        row[0], row[1], row[2], row[3], row[4],
+        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], lengths,
+    )  # fmt: skip
+
+
+def side_by_side(problem: Problem) -> bool:
+    """Whether lanes may serve: a linear chain whose sequences share the transitions, and enough of them."""
+    batch, time, max_duration, classes = problem.size
+    begin, finish = problem.arrays[6:8]
+    shared = not problem.by_position and begin.shape[2] == finish.shape[2] == 0
+    return shared and max_duration == 1 and batch >= FEWEST and 0 < time * classes <= MOST_ENTRIES
+
+
+@jit
+def read_weights(lanes, transition, duration, start, end):
+    """Exponentials of what all positions share, relative to powers of two. Returns whether lanes serve."""
+    scale = -math.inf
+    for i in range(len(transition)):
+        scale = max(scale, top_exponent(transition[i]))
+    scale = scale if scale > -math.inf else 0.0  # single positions need none
+    good = True
+    for i in range(len(transition)):
+        good &= read_row(transition[i], scale, lanes.transposed[i])
+        for c in range(len(transition)):
+            lanes.matrix[c, i] = lanes.transposed[i, c]
+    start_scale, end_scale = top_exponent(start), top_exponent(end)
+    good &= read_row(start, start_scale, lanes.start) & read_row(end, end_scale, lanes.end)
+    for g in range(lanes.lengths.size):
+        row = duration[min(g, len(duration) - 1), 0]
+        duration_scale = top_exponent(row)
+        good &= read_row(row, duration_scale, lanes.duration[:, g])
+        lanes.exponent[g], lanes.step_exponent[g] = start_scale - scale, scale + duration_scale
+        lanes.end_exponent[g] = end_scale
+    return good
+
+
+@jit
+def top_exponent(scores):
+    """The largest exponent of the exponentials."""
+    top = -math.inf
+    for c in range(scores.size):
+        weight, exponent = exp_wide(scores[c])
+        top = max(top, exponent if weight > 0.0 else -math.inf)
+    return top
+
+
+@jit
+def read_row(scores, scale, weights):
+    """`weights = exp(scores) / 2**scale`. Returns whether lanes serve."""
+    good = True
+    for c in range(scores.size):
+        weight, exponent = exp_wide(scores[c])
+        power = power_of_two(exponent - scale)
+        weights[c] = weight * power
+        good &= (weight == 0.0) | (power >= LOWEST)
+    return good
+
+
+@jit
+def read_emissions(lanes, emissions, t):
+    """What the messages grow by at a position. Returns whether lanes serve."""
+    growth = lanes.growth[t]
+    for g in range(lanes.lengths.size):
+        lanes.level[g] = -math.inf
+        if t < lanes.lengths[g]:
+            for c in range(len(growth)):
+                growth[c, g] = emissions[g, t, c]
+        else:
+            for c in range(len(growth)):
+                growth[c, g] = 0.0
+    for c in range(len(growth)):
+        for g in range(lanes.lengths.size):
+            lanes.level[g] = max(lanes.level[g], growth[c, g])
+    for g in range(lanes.lengths.size):
+        lanes.level[g] = lanes.level[g] if lanes.level[g] > -math.inf else 0.0
+        lanes.high[g], error = two_sum(lanes.high[g], lanes.level[g])
+        lanes.low[g] += error
+    good = True
+    for c in range(len(growth)):
+        for g in range(lanes.lengths.size):
+            weight, exponent = exp_wide(growth[c, g] - lanes.level[g])
+            power = power_of_two(exponent)
+            growth[c, g] = weight * power * lanes.duration[c, g]
+            good &= (weight == 0.0) | (power >= LOWEST)
+    return good
+
+
+@inlined
+def apply_to_lanes(matrix, message, out):
+    """`out = matrix @ message`, four rows of the message at once."""
+    classes, blocked = len(message), len(message) // 4 * 4
+    for c in range(classes):
+        row = out[c]
+        for g in range(row.size):
+            row[g] = 0.0
+        for i in range(0, blocked, 4):
+            a, b, d, e = matrix[c, i], matrix[c, i + 1], matrix[c, i + 2], matrix[c, i + 3]
+            first, second, third, fourth = message[i], message[i + 1], message[i + 2], message[i + 3]
+            for g in range(row.size):
+                row[g] += (a * first[g] + b * second[g]) + (d * third[g] + e * fourth[g])
+        for i in range(blocked, classes):
+            for g in range(row.size):
+                row[g] += matrix[c, i] * message[i, g]
+
+
+@jit
+def rescale(lanes, message, t):
+    """Divide by the power of two that brings each largest to [1, 2). Returns whether lanes serve."""
+    for g in range(lanes.lengths.size):
+        lanes.factor[g] = 0.0
+    for c in range(len(message)):
+        for g in range(lanes.lengths.size):
+            lanes.factor[g] = max(lanes.factor[g], message[c, g])
+    for g in range(lanes.lengths.size):
+        exponent = exponent_of(lanes.factor[g])
+        lanes.exponent[g] += exponent
+        lanes.factor[g] = power_of_two(-exponent)
+    good = True
+    for c in range(len(message)):
+        for g in range(lanes.lengths.size):
+            message[c, g] *= lanes.factor[g]
+            good &= (message[c, g] == 0.0) | (message[c, g] >= LOWEST) | (t >= lanes.lengths[g])
+    return good
