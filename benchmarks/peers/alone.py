@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ def gradients(effort: Effort) -> Table:
 
 def threads(effort: Effort) -> Table:
     """What a second thread saves."""
-    rows = []
+    rows = [plain_threads(effort)]
     remark = "" if (os.cpu_count() or 1) > 1 else "the machine has one core"
     for size in BATCHED[:1] if effort.quick else (*BATCHED, *SINGLE):
         ours = Ours(random_terms(size))
@@ -44,6 +45,20 @@ def threads(effort: Effort) -> Table:
             one, two = interleaved(contenders, effort).values()
             rows.append(Row(what, str(size), one, two, one.median / two.median, wanted, remark))
     return Table("Ours alone: threads, float32", "1 thread", "2 threads", "1 thread/2 threads", rows)
+
+
+def plain_threads(effort: Effort) -> Row:
+    """What a second thread saves where nothing is shared: two loops one after the other, or at once."""
+    windows, weights = np.random.default_rng(0).random((2, 24, 200)), np.ones((24, 100))
+    with ThreadPoolExecutor(2) as pool:
+
+        def loops(workers: int) -> None:
+            mapped = map if workers == 1 else pool.map
+            list(mapped(lambda window: dot_products(window, weights, 20_000), windows))
+
+        one, two = interleaved({str(n): Contender(partial(loops, n)) for n in (1, 2)}, effort).values()
+    ratio = one.median / two.median
+    return Row("plain loops", "K=100 C=24", one, two, ratio, remark="what the machine gives")
 
 
 def positions(effort: Effort) -> Table:
@@ -107,7 +122,7 @@ def products(effort: Effort) -> Table:
     return Table("Ours alone: beside dot products", "plain loop", "ours", "ours/loop, in rate", [row])
 
 
-@numba.njit(fastmath=True)
+@numba.njit(fastmath=True, nogil=True)
 def dot_products(window: Any, weights: Any, positions: int) -> float:
     """C dot products of K numbers a position, over a window that moves by one and starts again after K."""
     labels, longest = weights.shape

@@ -41,12 +41,15 @@ def load() -> float:
 
 
 def processor() -> str:
-    """The name the processor gives itself."""
+    """The name the processor gives itself, with its family and model where one name has several."""
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        lines = []
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = said.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return " ".join([name, *numbers])
 
 
 def folder_name() -> str:

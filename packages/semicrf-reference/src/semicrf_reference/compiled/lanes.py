@@ -24,7 +24,7 @@ from semicrf_spec.cost import Size
 LANES = 16
 """Sequences side by side."""
 
-FEWEST = 9
+FEWEST = 12
 """Sequences from which on lanes are faster than scans, idle ones included."""
 
 MOST_ENTRIES = 2**15
