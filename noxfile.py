@@ -22,6 +22,7 @@ WORKSPACE = [
     for argument in ("--editable", f"packages/semicrf-{package}{extras}")
 ]
 DEMO = ("music21", "matplotlib", "rich")
+TRITONS = ("3.6.0", "3.9.0")  # the oldest that is supported, and the newest
 PEERS = ("flash-semicrf==0.2.0", "torch-struct==0.5", "pytorch-crf==0.7.2")
 
 
@@ -49,6 +50,15 @@ def parity(session: nox.Session) -> None:
     """Check the chain of trust: enumeration, eager, compiled, triton, nn."""
     environment(session, *WORKSPACE, "pytest")
     session.run("pytest", "-m", "parity", "packages", "tests_integration", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("triton", TRITONS)
+def kernels(session: nox.Session, triton: str) -> None:
+    """Run the GPU kernels against the oracle: interpreted where there is no GPU."""
+    environment(session, *WORKSPACE, f"triton=={triton}", "pytest")
+    interpret = {} if shutil.which("nvidia-smi") else {"TRITON_INTERPRET": "1"}
+    session.run("pytest", "packages/semicrf-triton/tests/kernels", *session.posargs, env=interpret)
 
 
 @nox.session

@@ -50,7 +50,7 @@ class Batch:
 
 
 class Time(Batch):
-    """Seconds of one thread per call, the kernels loaded beforehand: of its own time, which others take less of."""
+    """Seconds of its own time that one thread takes a call, the kernels loaded beforehand."""
 
     timer = staticmethod(process_time)
     rounds = 3

@@ -1,0 +1,108 @@
+"""Wide numbers `mantissa * 2**exponent`: float32 beside int32, for what float32 alone cannot hold.
+
+A mantissa is in [1, 2), or 0, and then the exponent is NOTHING. Weights multiply by one multiplication and
+one addition and are summed relative to their largest, so that only scores take an exponential, and nothing
+takes a logarithm.
+
+Scores are read as *fixed-point* logarithms to base 2, int64 in units of `2**-FRACTION_BITS`: sums of them are
+exact, in any order and at any length.
+"""
+
+from __future__ import annotations
+
+import math
+
+import triton
+import triton.language as tl
+
+_BITS = 24  # a score is rounded by 2**-25 in its logarithm to base 2, its weight by 2e-8
+FRACTION_BITS = tl.constexpr(_BITS)
+FRACTION_MASK = tl.constexpr(2**_BITS - 1)
+FRACTION_UNIT = tl.constexpr(2.0**-_BITS)
+
+_PRECISION = 38  # so that the product with the 24 bits of a float32 fits into int64
+LOG2_E = tl.constexpr(round(2**_PRECISION / math.log(2.0)))
+LOG2_E_SHIFT = tl.constexpr(_PRECISION - _BITS)
+LOG2_E_FLOAT64 = tl.constexpr(2.0**_BITS / math.log(2.0))
+
+LARGEST_SCORE = tl.constexpr(1e9)
+"""Finite scores beyond it, of either sign, count as it."""
+
+LARGEST_EXPONENT = tl.constexpr(2**26)
+"""Exponents beyond it, relative to those beside them, count as it: 4.6e7 nats."""
+
+NOTHING = tl.constexpr(-(2**28))
+"""The exponent of 0, below any other; four of them can be added."""
+
+
+@triton.jit
+def load_scores(ptr, place, mask):
+    """Scores in float32, or in float64 where they are; 0 outside of the mask."""
+    scores = tl.load(ptr + place, mask=mask, other=0.0)
+    if scores.dtype != tl.float64:
+        scores = scores.to(tl.float32)
+    return scores
+
+
+@triton.jit
+def fixed_point(score):
+    """`score * log2(e)` in fixed point; 0 for `-inf`, which is for the caller to see."""
+    allowed = score > -float("inf")
+    score = tl.where(allowed, tl.minimum(tl.maximum(score, -LARGEST_SCORE), LARGEST_SCORE), 0.0)
+    if score.dtype == tl.float64:
+        return tl.floor(score * LOG2_E_FLOAT64 + 0.5).to(tl.int64)
+    bits = score.to(tl.int32, bitcast=True)
+    power = (bits >> 23) & 255  # that of the last of the 24 bits, plus 150
+    product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * LOG2_E
+    shift = tl.minimum(LOG2_E_SHIFT + 150 - power, 63).to(tl.int64)
+    half = tl.full([], 1, tl.int64) << (shift - 1)
+    size = (product + half) >> shift
+    return tl.where(bits < 0, -size, size)
+
+
+@triton.jit
+def power_of_fixed(logarithm):
+    """`2**logarithm` of a fixed-point logarithm."""
+    fraction = (logarithm & FRACTION_MASK).to(tl.float32) * FRACTION_UNIT
+    exponent = logarithm >> FRACTION_BITS
+    exponent = tl.minimum(tl.maximum(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT)
+    return tl.exp2(fraction), exponent.to(tl.int32)
+
+
+@triton.jit
+def exp_wide(score):
+    """`exp(score)`."""
+    mantissa, exponent = power_of_fixed(fixed_point(score))
+    allowed = score > -float("inf")
+    return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent, NOTHING)
+
+
+@triton.jit
+def power_of_two(exponent):
+    """`2**exponent` for exponents of at most 0; 0 from -127 on."""
+    return (tl.maximum(exponent + 127, 0) << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def normal(mantissa, exponent):
+    """The same number, its mantissa in [1, 2)."""
+    bits = mantissa.to(tl.int32, bitcast=True)
+    fraction = ((bits & 0x7FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
+    moved = tl.maximum(exponent + (bits >> 23) - 127, NOTHING)
+    return tl.where(mantissa > 0.0, fraction, 0.0), tl.where(mantissa > 0.0, moved, NOTHING)
+
+
+@triton.jit
+def sum_wide(mantissa, exponent, axis: tl.constexpr):
+    """The sum over an axis."""
+    top = tl.max(exponent, axis)
+    total = tl.sum(mantissa * power_of_two(exponent - tl.expand_dims(top, axis)), axis)
+    return normal(total, top)
+
+
+@triton.jit
+def add_wide(mantissa, exponent, other_mantissa, other_exponent):
+    """The sum of two."""
+    top = tl.maximum(exponent, other_exponent)
+    total = mantissa * power_of_two(exponent - top) + other_mantissa * power_of_two(other_exponent - top)
+    return normal(total, top)

@@ -1,0 +1,26 @@
+"""Tests of the kernels: `nox -s kernels`, interpreted on a CPU or on the GPU that is there."""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+
+RUNS = torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
+
+if not (RUNS and importlib.util.find_spec("triton")):
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture
+def device():
+    """Where the kernels run."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """Memory that nobody has written holds NaN, or the largest integer."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
