@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from semicrf_reference import compiled, eager
-from semicrf_reference.compiled import kernels
+from semicrf_reference.compiled import kernels, lanes
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import lanes_state
+from semicrf_reference.compiled.problem import Problem
+from semicrf_spec.potentials import SHAPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
 
 BATCHES = (12, 16, 17, 40)
@@ -50,6 +52,12 @@ def assert_equals_oracle(terms):
     assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE)
     for name, counts in eager.posteriors(**terms)._asdict().items():
         assert_close(getattr(compiled.posteriors(**terms), name), counts, FLOAT64_POSTERIOR, name)
+
+
+@pytest.fixture(autouse=True)
+def any_lengths(monkeypatch):
+    """Lanes even where they take longer."""
+    monkeypatch.setattr(lanes, "MOST_STEPS", float("inf"))
 
 
 @pytest.fixture
@@ -231,11 +239,10 @@ def test_levels_that_all_labels_share_are_summed_without_loss(no_scan, level):
 
 
 @pytest.mark.parametrize(
-    ("count", "max_duration", "more"),
-    [(11, 1, {}), (20, 2, {}), (20, 1, {"begin"}), (20, 1, {"finish"}), (20, 1, {"transition"})],
-    ids=str,
+    ("max_duration", "more"), [(2, {}), (1, {"begin"}), (1, {"finish"}), (1, {"transition"})], ids=str
 )
-def test_other_problems_are_the_scans(served, count, max_duration, more):
+def test_other_problems_are_the_scans(served, max_duration, more):
+    count = 20
     terms = batch_of(count, 12, 4)
     terms["duration"] = terms["duration"].expand(-1, max_duration, -1)
     for name in more:
@@ -243,3 +250,31 @@ def test_other_problems_are_the_scans(served, count, max_duration, more):
         terms[name] = torch.zeros(shape, dtype=torch.float64)
     assert_equals_oracle(terms)
     assert not served
+
+
+@pytest.mark.parametrize(
+    ("lengths", "lanes_serve"),
+    [([30] * 16, True), ([30] * 11, True), ([30] * 10, False), ([30] * 17, False), ([30] + [1] * 15, False)],
+    ids=str,
+)
+def test_lanes_serve_where_few_of_them_are_idle(monkeypatch, lengths, lanes_serve):
+    monkeypatch.undo()
+    terms = {**batch_of(len(lengths), 30, 4), "lengths": torch.tensor(lengths)}
+    problem = Problem.of([terms.get(name) for name in SHAPES])
+    assert lanes.side_by_side(problem) is lanes_serve
+
+
+@pytest.mark.parametrize("classes", [300, 1024])
+def test_labels_whose_transitions_would_fill_the_memory_are_the_scans(classes):
+    shape = (16, 1, classes)
+    terms = (torch.zeros(shape), torch.zeros(1, 1).expand(classes, classes), torch.zeros(1, classes))
+    assert lanes.side_by_side(Problem.of([*terms, *[None] * 5])) is False
+
+
+@pytest.mark.parametrize("level", [1e16, -1e17, -1e30])
+def test_a_level_of_transitions_that_nothing_passes_costs_no_digit(no_scan, level):
+    terms = batch_of(16, 5, 2)
+    terms["transition"][:] = level
+    terms["lengths"][:] = 1
+    plain = compiled.log_partition(**{**terms, "transition": torch.zeros(2, 2, dtype=torch.float64)})
+    assert torch.equal(compiled.log_partition(**terms), plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import triton
@@ -12,14 +13,33 @@ from semicrf_spec import Potentials
 from semicrf_triton.kernels.scan import exp_kernel, scan_kernel
 from semicrf_triton.kernels.wide import FRACTION_BITS
 
-TILE = 16
-"""Positions that are taken one by one between two wide sums."""
 
-WIDE = 16
-"""Segments of the window that a wide sum reads at once."""
+class Blocks(NamedTuple):
+    """How much a program holds at once: constants of its compilation."""
 
-WARPS = 8
-"""Of 32 threads each, so that what a program of up to 32 labels holds fits into their registers."""
+    classes: int  # labels, a power of two
+    tile: int  # positions that are taken one by one between two wide sums
+    wide: int  # segments of the window that a wide sum reads at once
+    warps: int  # of 32 threads
+
+
+BLOCKS = (Blocks(16, 16, 16, 8), Blocks(32, 8, 16, 4), Blocks(64, 8, 4, 8), Blocks(128, 8, 2, 16))
+"""What fits into the registers: compiled for sm_90, none but the last moves any of them to memory."""
+
+
+def blocks_for(classes: int) -> Blocks:
+    """The least blocks that hold so many labels.
+
+    Raises: ValueError where there are none.
+    """
+    for blocks in BLOCKS:
+        if classes <= blocks.classes:
+            return blocks
+    raise ValueError(
+        f"C = {classes} labels are more than the GPU kernels hold, {BLOCKS[-1].classes}: "
+        "use backend='eager', or move the tensors to the CPU"
+    )
+
 
 NATS = math.log(2.0)
 EXP_BLOCK = 1024
@@ -46,19 +66,20 @@ def scan(potentials: Potentials[Tensor], directions: int) -> Tensor:
     terms = potentials.map(lambda term: term.detach().contiguous())
     mantissas, exponents = exponentials(terms.duration)
     by_position, by_sequence = terms.transition.ndim == 4, terms.duration.ndim == 3
-    rows = max_duration + TILE + 2 * WIDE
+    blocks = blocks_for(classes)
+    rows = max_duration + blocks.tile + 2 * blocks.wide
     window_m = torch.empty((batch * directions, rows, classes), dtype=torch.float32, device=device)
     window_e = torch.empty_like(window_m, dtype=torch.int32)
     total = torch.empty((batch, directions), dtype=torch.int64, device=device)
     factor = torch.empty((batch, directions), dtype=torch.float32, device=device)
-    block = max(16, triton.next_power_of_2(classes))
     scan_kernel[(batch, directions)](
         terms.emissions, terms.begin, terms.finish, *terms.emissions.stride(),
         terms.transition, *(terms.transition.stride()[:2] if by_position else (0, 0)),
         mantissas, exponents, mantissas.stride(0) if by_sequence else 0,
         terms.start, terms.end, terms.lengths,
         window_m, window_e, rows, total, factor, time, max_duration, classes,
-        BY_POSITION=by_position, BLOCK_C=block, BLOCK_T=TILE, BLOCK_K=WIDE, num_warps=WARPS,
+        BY_POSITION=by_position, BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide,
+        num_warps=blocks.warps,
     )  # fmt: skip
     log2: Tensor = total.double() * 2.0**-FRACTION_BITS.value + factor.double().log2()
     return log2 * NATS

@@ -119,3 +119,9 @@ def test_twenty_launches_give_the_same_bits(device):
 def test_a_batch_without_positions_weighs_one(device):
     terms = float32(random_potentials(2, 0, 3, 2, seed=16), device)
     assert launch.scan(terms, 2).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_more_labels_than_the_kernels_hold_are_named(device):
+    terms = float32(random_potentials(1, 3, 2, 129, seed=17), device)
+    with pytest.raises(ValueError, match=r"C = 129 .* more than the GPU kernels hold, 128: use backend="):
+        launch.scan(terms, 1)

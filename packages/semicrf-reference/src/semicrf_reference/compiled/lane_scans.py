@@ -60,7 +60,7 @@ def scan_forward(lanes, emissions, totals):
                 closed[c, g] *= growth[c, g]
         good &= rescale(lanes, closed, t)
         for g in range(totals.size):
-            lanes.exponent[g] += lanes.step_exponent[g]
+            lanes.exponent[g] += lanes.step_exponent[g] if t > 0 else 0.0
             if lanes.lengths[g] == t + 1:
                 totals[g] = log_total(lanes, closed, g)
                 good &= totals[g] > -math.inf

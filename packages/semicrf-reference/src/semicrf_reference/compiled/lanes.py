@@ -24,11 +24,11 @@ from semicrf_spec.cost import Size
 LANES = 16
 """Sequences side by side."""
 
-FEWEST = 12
-"""Sequences from which on lanes are faster than scans, idle ones included."""
+MOST_STEPS = 1.5
+"""Steps of lanes for a position, idle and finished ones included, up to which they are faster than scans."""
 
-MOST_ENTRIES = 2**15
-"""Positions times labels up to which the messages of all lanes stay near the processor: 4 MB, kept twice."""
+MOST_ENTRIES = 2**16
+"""Numbers of a lane up to which those of all of them stay near the processor: 8 MB."""
 
 LOWEST = 2.0**-250
 """Four numbers at or above it can be multiplied: a message, a transition, an emission and a duration."""
@@ -51,7 +51,7 @@ class Lanes(NamedTuple):
     here: Array  # posteriors of a position
     covered: Array  # the sum of them
     exponent: Array  # of the forward message, the first row
-    step_exponent: Array  # of what every step multiplies it with
+    step_exponent: Array  # of what every step but the first multiplies it with
     end_exponent: Array
     level: Array  # of the emissions of a position: their largest
     high: Array  # the sum of the levels, as two float64
@@ -90,11 +90,15 @@ def lanes_in(state, time):
 
 
 def side_by_side(problem: Problem) -> bool:
-    """Whether lanes may serve: a linear chain whose sequences share the transitions, and enough of them."""
+    """Whether lanes may serve: a linear chain of shared transitions, the sequences alike in length."""
     batch, time, max_duration, classes = problem.size
-    begin, finish = problem.arrays[6:8]
+    begin, finish, lengths = problem.arrays[6:9]
     shared = not problem.by_position and begin.shape[2] == finish.shape[2] == 0
-    return shared and max_duration == 1 and batch >= FEWEST and 0 < time * classes <= MOST_ENTRIES
+    if not shared or max_duration > 1 or (2 * time + classes) * classes > MOST_ENTRIES:
+        return False
+    positions = int(lengths.sum())
+    steps = math.ceil(batch / LANES) * LANES * int(lengths.max(initial=0))
+    return 0 < steps <= MOST_STEPS * positions
 
 
 @jit
@@ -115,7 +119,7 @@ def read_weights(lanes, transition, duration, start, end):
         row = duration[min(g, len(duration) - 1), 0]
         duration_scale = top_exponent(row)
         good &= read_row(row, duration_scale, lanes.duration[:, g])
-        lanes.exponent[g], lanes.step_exponent[g] = start_scale - scale, scale + duration_scale
+        lanes.exponent[g], lanes.step_exponent[g] = start_scale + duration_scale, scale + duration_scale
         lanes.end_exponent[g] = end_scale
     return good
 
