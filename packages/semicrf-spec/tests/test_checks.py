@@ -20,7 +20,7 @@ def is_sound(labels, durations, length, classes, longest):
     try:
         checked = torch.ops.semicrf.check_segmentation(*tensors(labels, durations, length), classes, longest)
     except ValueError as error:
-        assert str(error).startswith("sequence 0"), error  # noqa: PT017
+        assert str(error).startswith("sequence 0"), error  # noqa: PT017  # raising is one of two answers
         return False
     assert checked[0].tolist() == [labels[:length] + [0] * (len(labels) - length)]
     assert checked[1].tolist() == [durations[:length] + [0] * (len(labels) - length)]

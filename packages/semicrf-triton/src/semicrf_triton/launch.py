@@ -24,7 +24,7 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (Blocks(16, 16, 16, 8), Blocks(32, 8, 16, 4), Blocks(64, 8, 4, 8), Blocks(128, 8, 2, 16))
-"""What fits into the registers: compiled for sm_90, none but the last moves any of them to memory."""
+"""The more labels, the fewer positions and segments: all that a step needs is meant to stay in registers."""
 
 
 def blocks_for(classes: int) -> Blocks:

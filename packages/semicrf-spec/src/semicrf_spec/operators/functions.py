@@ -126,7 +126,7 @@ def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
     if torch.compiler.is_compiling():
         return
     for name, term in potentials.items():
-        if unpack_dual(term).tangent is not None:  # type: ignore[no-untyped-call]
+        if unpack_dual(term).tangent is not None:  # type: ignore[no-untyped-call]  # PyTorch's
             raise NotImplementedError(f"{name} carries a forward-mode tangent: {REVERSE_MODE}")
 
 
