@@ -1,4 +1,4 @@
-"""The exported functions: what they say until the kernels come."""
+"""The exported functions, where there is no GPU."""
 
 import inspect
 
@@ -14,7 +14,6 @@ from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close, random_potentia
 
 FUNCTIONS = ("log_partition", "posteriors", "viterbi", "entropy")
 POTENTIALS = random_potentials(2, 4, 3, 2, lengths=[4, 2])
-REMEDIES = r"no GPU kernels in this version: .*to the CPU.*backend='eager'"
 
 
 @pytest.fixture
@@ -27,16 +26,9 @@ def test_it_exports_what_every_backend_exports():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_say_that_there_are_no_kernels_and_what_serves_instead(terms, name):
-    with pytest.raises(RuntimeError, match=REMEDIES):
+def test_tensors_that_are_not_on_a_gpu_are_refused_with_the_remedy(terms, name):
+    with pytest.raises(ValueError, match=r"backend='triton' serves cuda tensors, .* on cpu: move them"):
         getattr(semicrf_triton, name)(**terms)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_say_so_of_the_required_terms_alone_and_where_gradients_are_asked_for(terms, name):
-    required = [terms[n].requires_grad_() for n in ("emissions", "transition", "duration")]
-    with pytest.raises(RuntimeError, match=REMEDIES):
-        getattr(semicrf_triton, name)(*required)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -44,12 +36,6 @@ def test_functions_have_the_signature_of_every_backend(name):
     shared = inspect.signature(operators.log_partition).parameters
     assert list(inspect.signature(getattr(semicrf_triton, name)).parameters) == list(shared)
     assert getattr(semicrf_triton, name).__doc__
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_wrong_shapes_are_named_first(terms, name):
-    with pytest.raises(ValueError, match=r"start has shape \(3,\); expected \(C\)"):
-        getattr(semicrf_triton, name)(**{**terms, "start": torch.zeros(3, dtype=torch.float64)})
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

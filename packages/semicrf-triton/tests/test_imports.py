@@ -46,3 +46,20 @@ def test_it_imports_beside_the_cpu_kernels_in_either_order():
         ("semicrf_reference", "semicrf_triton"),
     ):
         assert run(f"import {first}, {second}; print('both')") == ["both"]
+
+
+def test_without_triton_the_operators_say_what_to_install():
+    said = run(
+        WITHOUT_TRITON
+        + """
+import torch
+from semicrf_triton import operators
+
+try:
+    operators.log_partition(torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1))
+except RuntimeError as error:
+    print(error)
+"""
+    )
+    assert "need Triton" in " ".join(said)
+    assert "backend='eager'" in " ".join(said)

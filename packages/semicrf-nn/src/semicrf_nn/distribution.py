@@ -15,6 +15,7 @@ from semicrf_spec.operators import (
     Posteriors,
     Segmentation,
     agreeing,
+    can_look,
     check_tensors,
     lengths_of,
     score_of,
@@ -45,7 +46,8 @@ class SemiCRF(Distribution):
         finish: `(B, T, C)` nats, a segment of c has t as its last position. Missing means 0.
         lengths: `(B,)` integers in `[0, T]`. Missing means T.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
-        validate_args: whether to check values now; they are checked again where they are used.
+        validate_args: whether to check values now; on a CPU they are checked again where they are used. On a
+            GPU that waits for it, and is left out while a CUDA graph is captured.
 
     Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
         legal everywhere and forbids; NaN and `+inf` are errors.
@@ -73,7 +75,7 @@ class SemiCRF(Distribution):
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
         validate = self._validate_args if validate_args is None else validate_args
-        if validate and not torch.compiler.is_compiling():
+        if validate and can_look(emissions):
             self.potentials.check_values()
         super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)
 

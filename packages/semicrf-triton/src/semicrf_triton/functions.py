@@ -1,64 +1,16 @@
-"""The call signature of every backend, for GPU tensors: answered by an error until the kernels come."""
+"""The call signature of every backend, for GPU tensors."""
 
-from __future__ import annotations
-
-from typing import Any, NoReturn
-
-import torch
-from torch import Tensor
-
-from semicrf_spec import Potentials
-from semicrf_spec.operators import SCHEMAS, Posteriors, Segmentation, over_terms, score
+from semicrf_spec import operators
+from semicrf_spec.operators import on_device, score
+from semicrf_triton.operators import register
 
 __all__ = ["entropy", "log_partition", "posteriors", "score", "viterbi"]
 
+register()
 
-def no_kernels(*_: Any) -> NoReturn:
-    """Say what is missing and what serves instead.
+_WHERE = ("cuda", "triton", "move them with .cuda(), or leave the backend to the device of the tensors")
 
-    Raises: RuntimeError, always.
-    """
-    raise RuntimeError(
-        "semicrf-triton has no GPU kernels in this version: move the tensors to the CPU, where the compiled "
-        "backend is fast, or use backend='eager', which runs on any device"
-    )
-
-
-@over_terms
-def log_partition(potentials: Potentials[Tensor]) -> Tensor:
-    """Log of the summed weight of all segmentations; see `semicrf_spec.operators.log_partition`.
-
-    Raises: RuntimeError until the kernels come.
-    """
-    no_kernels()
-
-
-@over_terms
-def posteriors(potentials: Potentials[Tensor]) -> Posteriors:
-    """Expected counts of every term; see `semicrf_spec.operators.posteriors`.
-
-    Raises: RuntimeError until the kernels come.
-    """
-    no_kernels()
-
-
-@over_terms
-def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
-    """The segmentation of highest score; see `semicrf_spec.operators.viterbi`.
-
-    Raises: RuntimeError until the kernels come.
-    """
-    no_kernels()
-
-
-@over_terms
-def entropy(potentials: Potentials[Tensor]) -> Tensor:
-    """Entropy of the distribution over segmentations; see `semicrf_spec.operators.entropy`.
-
-    Raises: RuntimeError until the kernels come.
-    """
-    no_kernels()
-
-
-for _name in SCHEMAS:
-    torch.library.impl(f"semicrf::{_name}", "cuda", no_kernels)
+log_partition = on_device(operators.log_partition, *_WHERE)
+posteriors = on_device(operators.posteriors, *_WHERE)
+viterbi = on_device(operators.viterbi, *_WHERE)
+entropy = on_device(operators.entropy, *_WHERE)

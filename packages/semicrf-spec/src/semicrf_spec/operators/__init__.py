@@ -1,7 +1,7 @@
 """The operators' contracts, and the types and call signature every backend shares. Needs torch."""
 
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
-from semicrf_spec.operators.checks import check_labels, check_segmentation
+from semicrf_spec.operators.checks import can_look, check_labels, check_segmentation
 from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.functions import (
@@ -11,7 +11,7 @@ from semicrf_spec.operators.functions import (
     posteriors,
     viterbi,
 )
-from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_of
+from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_at, score_of
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_label_grid
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Posteriors",
     "Segmentation",
     "agreeing",
+    "can_look",
     "check_label_grid",
     "check_labels",
     "check_segmentation",
@@ -35,6 +36,7 @@ __all__ = [
     "over_terms",
     "posteriors",
     "score",
+    "score_at",
     "score_of",
     "statistics_dtype",
     "terms_and_boundaries",

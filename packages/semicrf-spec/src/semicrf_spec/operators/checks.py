@@ -12,6 +12,13 @@ from semicrf_spec.potentials import check_lengths
 from semicrf_spec.segments import UNKNOWN, Segment, check_segments
 
 
+def can_look(tensor: Tensor) -> bool:
+    """Whether values may be read now: not while a graph is traced, nor while a CUDA graph is captured."""
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+
+
 def check_segmentation(
     labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
 ) -> tuple[Tensor, Tensor]:
@@ -28,7 +35,7 @@ def check_segmentation(
         | ~_tiles(durations, within)
         | _changes_inside(labels, durations, within)
     )
-    if bool(faults.any()):
+    if can_look(labels) and bool(faults.any()):
         for b in faults.any(1).nonzero().flatten().tolist():
             _explain(labels[b], durations[b], int(lengths[b]), num_classes, max_duration, b)
     return torch.where(within, labels, 0), torch.where(within, durations, 0)
@@ -36,7 +43,8 @@ def check_segmentation(
 
 def _within(labels: Tensor, lengths: Tensor) -> Tensor:
     """`(B, T)`: true where a position counts."""
-    check_lengths(lengths, labels.shape[1])
+    if can_look(lengths):
+        check_lengths(lengths, labels.shape[1])
     return torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
 
 
@@ -98,9 +106,9 @@ def check_labels(labels: Tensor, lengths: Tensor, num_classes: int) -> Tensor:
     labels = labels.long()  # in uint8, -100 is 156
     within = _within(labels, lengths)
     outside = (labels < 0) | (labels >= num_classes)
-    faults = (within & outside & (labels != UNKNOWN)).nonzero()
-    if len(faults):
-        b, t = faults[0].tolist()
+    faults = within & outside & (labels != UNKNOWN)
+    if can_look(labels) and bool(faults.any()):
+        b, t = faults.nonzero()[0].tolist()
         raise ValueError(
             f"sequence {b}: position {t} has label {int(labels[b, t])}; expected 0 <= label < {num_classes}, "
             f"or {UNKNOWN} where it is unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semicrf_spec.operators.checks import can_look
 from semicrf_spec.operators.segmentation import Segmentation, check_label_grid
 from semicrf_spec.potentials import Potentials
 from semicrf_spec.segments import UNKNOWN
@@ -34,7 +35,7 @@ def score(
     Source: `semicrf_spec.score`, whose formula this is.
     """
     potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
-    if not torch.compiler.is_compiling():
+    if can_look(emissions):
         potentials.check_values()
     return score_of(segmentation, potentials)
 
@@ -61,11 +62,18 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
             f"the segmentation has shape {tuple(segmentation.labels.shape)}; "
             f"expected (B, T) = {(batch, time)}"
         )
-    if time == 0:
-        return potentials.emissions.sum((1, 2), dtype=torch.float64)  # 0, and part of the graph
     labels, durations = torch.ops.semicrf.check_segmentation(
         segmentation.labels, segmentation.durations, lengths, classes, potentials.max_duration
     )
+    return score_at(labels, durations, potentials)
+
+
+def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) -> Tensor:
+    """`(B,)` float64 score of labels and durations that are known to be sound, label 0 past the lengths."""
+    batch, time, _ = potentials.shape
+    if time == 0:
+        return potentials.emissions.sum((1, 2), dtype=torch.float64)  # 0, and part of the graph
+    lengths = lengths_of(potentials)
     place = torch.arange(time, device=labels.device)
     starts = durations > 0
     within = place < lengths[:, None]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semicrf_spec.operators.checks import can_look
 from semicrf_spec.potentials import check_lengths
 from semicrf_spec.segments import Segment, check_segments, tiling
 
@@ -109,7 +110,7 @@ class Segmentation:
                 f"lengths have shape {tuple(lengths.shape)} and dtype {lengths.dtype}; expected integers of "
                 f"shape (B,) = ({batch},). Of a (B, T) mask give mask.sum(1)"
             )
-        elif not torch.compiler.is_compiling():
+        elif can_look(lengths):
             check_lengths(lengths, time)
         place = torch.arange(time, device=labels.device)
         within = place < lengths[:, None]

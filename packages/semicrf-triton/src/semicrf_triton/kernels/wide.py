@@ -22,17 +22,19 @@ FRACTION_UNIT = tl.constexpr(2.0**-_BITS)
 
 _PRECISION = 38  # so that the product with the 24 bits of a float32 fits into int64
 LOG2_E = tl.constexpr(round(2**_PRECISION / math.log(2.0)))
+ONE = tl.constexpr(2**_PRECISION)
 LOG2_E_SHIFT = tl.constexpr(_PRECISION - _BITS)
 LOG2_E_FLOAT64 = tl.constexpr(2.0**_BITS / math.log(2.0))
+ONE_FLOAT64 = tl.constexpr(2.0**_BITS)
 
-LARGEST_SCORE = tl.constexpr(1e9)
+LARGEST_SCORE = tl.constexpr(1e8)
 """Finite scores beyond it, of either sign, count as it."""
 
 LARGEST_EXPONENT = tl.constexpr(2**26)
 """Exponents beyond it, relative to those beside them, count as it: 4.6e7 nats."""
 
-NOTHING = tl.constexpr(-(2**28))
-"""The exponent of 0, below any other; four of them can be added."""
+NOTHING = tl.constexpr(-(2**29))
+"""The exponent of 0, below any other; two of them can be added, and compared with a third."""
 
 
 @triton.jit
@@ -45,15 +47,15 @@ def load_scores(ptr, place, mask):
 
 
 @triton.jit
-def fixed_point(score):
-    """`score * log2(e)` in fixed point; 0 for `-inf`, which is for the caller to see."""
+def fixed_point(score, NATS: tl.constexpr = False):
+    """`score * log2(e)` in fixed point, or the score itself; 0 for `-inf`, which is for the caller to see."""
     allowed = score > -float("inf")
     score = tl.where(allowed, tl.minimum(tl.maximum(score, -LARGEST_SCORE), LARGEST_SCORE), 0.0)
     if score.dtype == tl.float64:
-        return tl.floor(score * LOG2_E_FLOAT64 + 0.5).to(tl.int64)
+        return tl.floor(score * (ONE_FLOAT64 if NATS else LOG2_E_FLOAT64) + 0.5).to(tl.int64)
     bits = score.to(tl.int32, bitcast=True)
     power = (bits >> 23) & 255  # that of the last of the 24 bits, plus 150
-    product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * LOG2_E
+    product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * (ONE if NATS else LOG2_E)
     shift = tl.minimum(LOG2_E_SHIFT + 150 - power, 63).to(tl.int64)
     half = tl.full([], 1, tl.int64) << (shift - 1)
     size = (product + half) >> shift

@@ -1,0 +1,83 @@
+"""Compile every GPU kernel for several GPUs, print what each takes, and fail where it takes too much."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import triton
+from rich.console import Console
+from rich.table import Table
+
+from .inspection import TARGETS, Usage, usage
+from .variants import variants
+
+REGISTERS = 65_536
+"""32-bit registers of a multiprocessor of every NVIDIA GPU so far; a program has to fit."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel, where it was compiled for, and what it takes there."""
+
+    name: str
+    warps: int
+    target: str
+    usage: Usage
+
+    @property
+    def faults(self) -> list[str]:
+        """What it must not do."""
+        used = self.usage
+        found = {
+            f"{used.local} bytes of local memory": used.local,
+            f"{used.spilled} registers spilled": used.spilled,
+            f"{used.all['float64']} float64 instructions": used.all["float64"],
+        }
+        if self.target.startswith("sm_") and used.registers * self.warps * 32 > REGISTERS:
+            found["more registers than a multiprocessor has"] = 1
+        return [said for said, count in found.items() if count]
+
+
+def compiled(job: tuple[int, str]) -> Compiled:
+    """One of the variants, for one GPU; by its number, as kernels do not travel between processes."""
+    warnings.simplefilter("ignore")  # Triton's, of settings that nobody made
+    number, target = job
+    variant = list(variants())[number]
+    return Compiled(variant.name, variant.warps, target, usage(variant, TARGETS[target]))
+
+
+def row(found: Compiled) -> list[str]:
+    """A line of the table."""
+    used = found.usage
+    loop = ", ".join(f"{count} {kind}" for kind, count in used.loop.most_common())
+    sizes = (used.registers, used.local, used.spilled, used.shared)
+    return [found.name, found.target, *map(str, sizes), loop, "; ".join(found.faults) or "fine"]
+
+
+def main() -> int:
+    """Print the table; 1 where a kernel takes too much."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
+    parser.add_argument("--target", action="append", choices=TARGETS, help="only this GPU")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only kernels that have this in their name"
+    )
+    chosen = parser.parse_args()
+    numbers = [i for i, variant in enumerate(variants()) if chosen.only in variant.name]
+    jobs = [(number, target) for number in numbers for target in chosen.target or TARGETS]
+    table = Table("kernel", "GPU", "registers", "local", "spilled", "shared", "innermost loop", "verdict")
+    table.title = f"Compiled ahead of time by Triton {triton.__version__}"
+    faulty = 0
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(compiled, jobs):
+            table.add_row(*row(found))
+            faulty += bool(found.faults)
+    Console(width=200).print(table)
+    return 1 if faulty else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Which kernels are compiled, for which constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from semicrf_triton.kernels.open import Open
+from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
+from semicrf_triton.kernels.terms import Terms, Weights
+from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
+from semicrf_triton.launch.blocks import BLOCKS, Blocks
+from semicrf_triton.launch.viterbi import POSITIONS
+
+FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
+REQUIRED = Terms(FLOATS, FLOATS, None, None, None, None, None)
+ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS)
+OPENS = Open(FLOATS, INTS, LONGS, INTS)
+SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
+COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
+ALL_COUNTS = Counts(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel with the types of its arguments and the values of its constants."""
+
+    kernel: Any
+    what: str
+    types: tuple[Any, ...]
+    constants: dict[str, Any]
+    warps: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel.__name__} {self.what}"
+
+    def signature(self) -> tuple[dict[str, Any], dict[tuple[int, ...], Any]]:
+        """What Triton is to be told: the type of each argument, and the constants by their place."""
+        names = self.kernel.arg_names
+        values: dict[tuple[int, ...], Any] = {}
+        signature: dict[str, Any] = {}
+        for i, (name, kind) in enumerate(zip(names, self.types, strict=False)):
+            if isinstance(kind, tuple):
+                values |= {(i, k): None for k, member in enumerate(kind) if member is None}
+                kind = type(kind)(*("constexpr" if member is None else member for member in kind))
+            signature[name] = kind
+        for name, value in self.constants.items():
+            signature[name] = "constexpr"
+            values[(names.index(name),)] = value
+        assert list(signature) == list(names), f"{self.name}: {list(signature)} are not {names}"
+        return signature, values
+
+
+def variants() -> Iterator[Variant]:
+    """Every kernel for every size of blocks, with all terms and with those that are required."""
+    for blocks in BLOCKS:
+        for what, terms, counts in (("all terms", ALL_TERMS, ALL_COUNTS), ("required", REQUIRED, COUNTS)):
+            yield from of_blocks(blocks, what, terms, counts, by_position=False)
+    yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
+    sizes = {"BLOCK": POSITIONS}
+    yield Variant(traceback_kernel, "", (INTS, "*i8", INTS, LONGS, LONGS, LONGS, "i32", "i32"), sizes, 4)
+
+
+def of_blocks(
+    blocks: Blocks, what: str, terms: Terms, counts: Counts, *, by_position: bool
+) -> Iterator[Variant]:
+    """The kernels of one size of blocks."""
+    what = f"C = {blocks.classes}, {what}"
+    sizes = ("i32",) * 4  # rows, T, K, C
+    weights, passed = Weights(FLOATS, INTS), Passed(LONGS, LONGS)
+    at = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile}
+    flags = {"BY_POSITION": by_position, "BY_SEQUENCE": False}
+    chunk = {"CHUNK": blocks.chunk}
+    wide = {"BLOCK_K": blocks.wide}
+    deep = {"BLOCK_D": blocks.wide}
+    scanned = (terms, weights, OPENS, SUMS)
+
+    def variant(kernel: Any, types: tuple[Any, ...], **constants: Any) -> Variant:
+        return Variant(kernel, what, types, constants, blocks.warps)
+
+    yield variant(scan_kernel, (*scanned, passed, *sizes), **flags, **chunk, **at, **wide)
+    yield variant(boundary_kernel, (*scanned, passed, counts, *sizes), **flags, **chunk, **at, **deep)
+    yield variant(cover_kernel, (terms, counts, "i32", "i32"), **chunk, **at)
+    spans = ("i32", "i32")
+    yield variant(
+        duration_kernel, (*scanned, counts, FLOATS, *sizes, *spans), BY_SEQUENCE=False, **chunk, **at, **deep
+    )
+    yield variant(viterbi_kernel, (terms, LONGS, LONGS, INTS, "*i8", INTS, *sizes), **flags, **at, **wide)

@@ -1,0 +1,78 @@
+"""Open segments in memory: the weight of all that leads to the begin of a segment, begin included.
+
+Entry `s` of a scan is `star[s] * exp(begin[s])` less the emissions from the beginning of the sequence to
+`s`, so that one shift, the same for all entries of a label, brings them to any later position. It is a
+mantissa and an exponent relative to the *frame* of its label, an int64 that is kept once for FRAME entries,
+so that nothing overflows at any length. Forbidden positions are no emissions: they are counted, and a
+segment is allowed if it passes none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from semicrf_triton.kernels.wide import NOTHING
+
+FRAME = tl.constexpr(16)
+"""Entries that share a frame."""
+
+_LARGEST = 26
+LARGEST = tl.constexpr(2**_LARGEST)
+"""Exponents beyond it, relative to the frame, count as it: 4.6e7 nats."""
+COUNT_BITS = tl.constexpr(_LARGEST + 1)
+
+
+class Open(NamedTuple):
+    """Pointers to the open segments of scans: `(rows, C)` each, frames `(rows / FRAME, C)`."""
+
+    mantissa: Any
+    packed: Any
+    frame: Any
+    forbidden: Any
+
+
+@triton.jit
+def open_of(opens, scan, rows, C):
+    """The open segments of one scan."""
+    entry = scan.to(tl.int64) * rows * C
+    frame = entry // FRAME
+    return Open(opens.mantissa + entry, opens.packed + entry, opens.frame + frame, opens.forbidden + frame)
+
+
+@triton.jit
+def relative(exponent):
+    """An int64 exponent as int32, relative to one that it is not far above."""
+    return tl.minimum(tl.maximum(exponent, NOTHING), LARGEST).to(tl.int32)
+
+
+@triton.jit
+def store_frame(opens, row, exponent, forbidden, c, C):
+    """Begin a frame: what its exponents are relative to, and how many positions before it are forbidden."""
+    place = row // FRAME * C + c
+    tl.store(opens.frame + place, exponent, mask=c < C)
+    tl.store(opens.forbidden + place, forbidden, mask=c < C)
+
+
+@triton.jit
+def store_open(opens, row, c, C, mask, mantissa, exponent, forbidden):
+    """Store entries, their exponents and forbidden positions relative to the frame."""
+    place = row * C + c
+    packed = tl.minimum(tl.maximum(exponent, -LARGEST), LARGEST - 1) + (forbidden << COUNT_BITS)
+    tl.store(opens.mantissa + place, mantissa, mask=mask)
+    tl.store(opens.packed + place, packed, mask=mask)
+
+
+@triton.jit
+def load_open(opens, row, c, C, mask):
+    """Mantissas, int64 exponents, and the number of forbidden positions before them."""
+    place, at_frame = row * C + c, row // FRAME * C + c
+    mantissa = tl.load(opens.mantissa + place, mask=mask, other=0.0)
+    packed = tl.load(opens.packed + place, mask=mask, other=0)
+    count = (packed + LARGEST) >> COUNT_BITS
+    exponent = packed - (count << COUNT_BITS)
+    frame = tl.load(opens.frame + at_frame, mask=mask, other=0)
+    forbidden = tl.load(opens.forbidden + at_frame, mask=mask, other=0)
+    return mantissa, frame + exponent, forbidden + count

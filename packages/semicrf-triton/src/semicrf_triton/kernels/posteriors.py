@@ -1,0 +1,272 @@
+"""Posteriors: the probabilities of segments, from what two scans left open at both ends.
+
+    p(s, t, c) = open_f[s, c] * exp(duration[t - s - 1, c]) * open_b[t, c] * norm[c]
+
+    begins[s, c]         = sum_t p(s, t, c)
+    ends[t, c]           = sum_s p(s, t, c)
+    position[u, c]       = sum_{s<=u} begins[s, c] - sum_{t<=u} ends[t, c]
+    durations[d-1, c]    = sum_s p(s, s + d, c)
+    transitions[s, i, j] = ends[s, i] * exp(transition[i, j]) * q[j] / sum_k exp(transition[i, k]) * q[k]
+                           where q[j] = begins[s, j] / star_f[s, j]
+
+A probability is an integer, in units of UNIT, the same bits whichever sum takes it, so that `position` is
+exactly the mass of the segments that cover it, at any length. Of all labels it must be 1: what it is instead
+is the drift of the scans at that place, and is divided out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from semicrf_triton.kernels.open import load_open, open_of, relative
+from semicrf_triton.kernels.terms import (
+    UNSEEN,
+    boundary_weight,
+    duration_weight,
+    length_of,
+    read_levels,
+    transition_weight,
+)
+from semicrf_triton.kernels.wide import (
+    FRACTION_BITS,
+    FRACTION_MASK,
+    NOTHING,
+    normal,
+    power_of_two,
+    sum_wide,
+)
+
+_UNIT_BITS = 56  # a probability with a mantissa below 16, and sums of a few whole ones, fit into int64
+UNIT = tl.constexpr(2.0**-_UNIT_BITS)
+INTEGER = tl.constexpr(2.0**23)
+"""What makes an integer of a float32 of at least 1."""
+INTEGER_SHIFT = tl.constexpr(_UNIT_BITS - 23)
+
+
+class Counts(NamedTuple):
+    """Pointers to posteriors, None where one is not wanted.
+
+    `position`, `begins` and `ends` are `(B, T, C)`, `first` and `last` `(B, C)`. Of each chunk of boundaries:
+    `net`, `(C,)`, is the change of `position` in units, `transitions` a `(C, C)` sum, but `(B, T, C, C)` by
+    position, and `cover` the drift that is to be divided out.
+    """
+
+    position: Any
+    begins: Any
+    ends: Any
+    first: Any
+    last: Any
+    transitions: Any
+    net: Any
+    cover: Any
+
+
+@triton.jit
+def load_normed(own, sums, b, x, length, c, C):
+    """What is open after `x` steps of a scan, `(X, C)`, and what makes probabilities of it."""
+    norm = 2 * b * C + c
+    norm_m = tl.load(sums.norm_m + norm, mask=c < C, other=0.0)
+    norm_e = tl.load(sums.norm_e + norm, mask=c < C, other=0)
+    hurdles = tl.load(sums.hurdles + norm, mask=c < C, other=0)
+    mask = ((x >= 0) & (x < length))[:, None] & (c < C)[None, :]
+    own_m, own_e, own_passed = load_open(own, x[:, None], c[None, :], C, mask)
+    return own_m, own_e + norm_e[None, :], hurdles[None, :] - own_passed, norm_m
+
+
+@triton.jit
+def segments(
+    weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE: tl.constexpr
+):
+    """`(X, D, C)`, in units: the probability of a segment of `d + 1` positions that is open after `x` steps.
+
+    Its other end is open after the steps of the other scan that are left.
+    """
+    y = (length - 1 - x)[:, None] - d[None, :]
+    mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
+    other_m, other_e, other_passed = load_open(other, y[:, :, None], c[None, None, :], C, mask)
+    known = (d < K)[:, None] & (c < C)[None, :]
+    weight_m, weight_e = duration_weight(weights, b, d[:, None], c[None, :], K, C, known, BY_SEQUENCE)
+    # from both ends the same products in the same order
+    mantissa = (own_m[:, None, :] * other_m) * (weight_m * norm_m[None, :])[None, :, :]
+    exponent = own_e[:, None, :] + other_e + weight_e.to(tl.int64)[None, :, :]
+    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
+    allowed = (own_passed[:, None, :] == other_passed) & (exponent <= 0)
+    return tl.where(allowed, units >> tl.minimum(-exponent, 63), 0)
+
+
+@triton.jit
+def sum_segments(
+    weights,
+    own,
+    other,
+    sums,
+    b,
+    x,
+    nearest,
+    length,
+    K,
+    C,
+    c,
+    BY_SEQUENCE: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """`(X, C)`, in units: the probability that a segment opens after `x` steps, at least `nearest`."""
+    own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
+    total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
+    for first in range(0, tl.minimum(K, length - nearest), BLOCK_D):
+        d = first + tl.arange(0, BLOCK_D)
+        found = segments(
+            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE
+        )
+        total += tl.sum(found, axis=1)
+    return total
+
+
+@triton.jit
+def row(tile, i, at):
+    """Row `at` of a tile whose rows are numbered `i`."""
+    return tl.sum(tl.where(i[:, None] == at, tile, 0), axis=0)
+
+
+@triton.jit
+def transitions_at(ends, begins, star_m, star_e, matrix_m, matrix_e):
+    """`(C, C)`: which label leads to which where given numbers of segments end and begin."""
+    mantissa, exponent = normal(begins, tl.zeros(begins.shape, tl.int32))
+    possible = (mantissa > 0.0) & (star_m > 0.0)
+    mantissa = tl.where(possible, mantissa / tl.where(possible, star_m, 1.0), 0.0)
+    mantissa, exponent = normal(mantissa, tl.where(possible, exponent - star_e, NOTHING))
+    mantissa, exponent = mantissa[None, :] * matrix_m, exponent[None, :] + matrix_e
+    total_m, total_e = sum_wide(mantissa, exponent, 1)
+    share = mantissa * power_of_two(tl.minimum(exponent - total_e[:, None], 0))
+    return share * tl.where(total_m > 0.0, ends / tl.where(total_m > 0.0, total_m, 1.0), 0.0)[:, None]
+
+
+@triton.jit(do_not_specialize=["rows", "T", "K"])
+def boundary_kernel(
+    terms, weights, opens, sums, passed_emissions, counts, rows, T, K, C,
+    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """What ends and what begins at the boundaries of a chunk.
+
+    Of `position` it writes what has changed since the beginning of the chunk.
+    """
+    b, chunk = tl.program_id(0), tl.program_id(1)
+    c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
+    length = length_of(terms, b, T)
+    forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
+    zero = tl.zeros([BLOCK_C], tl.int64)
+    net = zero
+    flow = tl.zeros([BLOCK_C, BLOCK_C], tl.float32)
+    matrix_m, matrix_e = transition_weight(terms, b, 0, T, C, c, 0, zero, BY_POSITION)
+    at_chunk = ((2 * b).to(tl.int64) * tl.cdiv(T, CHUNK) + chunk) * C + c
+    inside = (c < C) & (chunk * CHUNK + 0 * c < length)
+    whole = tl.load(passed_emissions.whole + at_chunk, mask=inside, other=0)
+    rest = tl.load(passed_emissions.rest + at_chunk, mask=inside, other=0)
+
+    for start in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, length + 1), BLOCK_T):
+        u = start + i
+        begins = sum_segments(
+            weights, forward, backward, sums, b, u, start, length, K, C, c, BY_SEQUENCE, BLOCK_D
+        )
+        nearest = tl.maximum(length - start - BLOCK_T + 1, 0)
+        ends = sum_segments(
+            weights, backward, forward, sums, b, length - u, nearest, length, K, C, c, BY_SEQUENCE, BLOCK_D
+        )
+        ends = tl.where((u <= length)[:, None], ends, 0)
+        changed = tl.cumsum(begins - ends, axis=0) + net[None, :]
+        net += tl.sum(begins - ends, axis=0)
+
+        begins, ends = begins.to(tl.float32) * UNIT, ends.to(tl.float32) * UNIT
+        known = (c < C)[None, :]
+        place = (b.to(tl.int64) * T + u)[:, None] * C + c[None, :]
+        mask = (u < length)[:, None] & known
+        tl.store(counts.position + place, changed.to(tl.float32) * UNIT, mask=mask)
+        if counts.begins is not None:
+            tl.store(counts.begins + place, begins, mask=mask)
+            tl.store(counts.ends + place - C, ends, mask=((u > 0) & (u <= length))[:, None] & known)
+        label = b * C + c[None, :] + tl.zeros([BLOCK_T, 1], tl.int32)
+        tl.store(counts.first + label, begins, mask=(u == 0)[:, None] & known)
+        tl.store(counts.last + label, ends, mask=(u == length)[:, None] & known)
+
+        own, _, _ = read_levels(terms.emissions, place, mask, 1)
+        after = rest[None, :] + tl.cumsum(own, axis=0)
+        enter_m, enter_e = boundary_weight(terms, place, mask, 0, own - after)
+        open_m, open_e, _ = load_open(forward, u[:, None], c[None, :], C, mask)
+        open_e += whole[None, :]
+        farthest = tl.max(tl.where(begins > 0.0, open_e, -UNSEEN), axis=1)
+        open_e = relative(open_e - tl.where(farthest > -UNSEEN, farthest, 0)[:, None])
+        for at in range(tl.maximum(1 - start, 0), tl.minimum(BLOCK_T, length - start)):
+            entered = tl.maximum(row(enter_m, i, at), 1.0)
+            star_m, star_e = row(open_m, i, at) / entered, row(open_e, i, at) - row(enter_e, i, at)
+            if BY_POSITION:
+                matrix_m, matrix_e = transition_weight(terms, b, start + at, T, C, c, 0, zero, BY_POSITION)
+            led = transitions_at(row(ends, i, at), row(begins, i, at), star_m, star_e, matrix_m, matrix_e)
+            if BY_POSITION:
+                pair = ((b.to(tl.int64) * T + start + at) * C + c[:, None]) * C + c[None, :]
+                tl.store(counts.transitions + pair, led, mask=(c < C)[:, None] & (c < C)[None, :])
+            else:
+                flow += led
+        rest += tl.sum(own, axis=0)
+        whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
+
+    out = b.to(tl.int64) * tl.num_programs(1) + chunk
+    tl.store(counts.net + out * C + c, net, mask=c < C)
+    if not BY_POSITION:
+        pair = (out * C + c[:, None]) * C + c[None, :]
+        tl.store(counts.transitions + pair, flow, mask=(c < C)[:, None] & (c < C)[None, :])
+
+
+@triton.jit(do_not_specialize=["T"])
+def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
+    """Complete `position` by what has changed before the chunk, and divide by the mass that covers it."""
+    b, chunk = tl.program_id(0), tl.program_id(1)
+    c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
+    length = length_of(terms, b, T)
+    out = b.to(tl.int64) * tl.num_programs(1) + chunk
+    before = tl.load(counts.net + out * C + c, mask=c < C, other=0).to(tl.float32) * UNIT
+    drift = tl.full([], 1.0, tl.float32)
+    for start in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, T), BLOCK_T):
+        u = start + i
+        place = (b.to(tl.int64) * T + u)[:, None] * C + c[None, :]
+        mask, inside = (u < T)[:, None] & (c < C)[None, :], (u < length)[:, None] & (c < C)[None, :]
+        position = tl.load(counts.position + place, mask=inside, other=0.0) + before[None, :]
+        position = tl.where(inside, tl.maximum(position, 0.0), 0.0)
+        cover = tl.sum(position, axis=1)
+        cover = tl.where(cover > 0.0, cover, 1.0)[:, None]
+        tl.store(counts.position + place, position / cover, mask=mask)
+        if counts.begins is not None:
+            begins = tl.load(counts.begins + place, mask=inside, other=0.0)
+            ends = tl.load(counts.ends + place, mask=inside, other=0.0)
+            tl.store(counts.begins + place, begins / cover, mask=mask)
+            tl.store(counts.ends + place, ends / cover, mask=mask)
+        drift = tl.where(start < length, tl.sum(tl.where(i == 0, tl.sum(cover, axis=1), 0.0), axis=0), drift)
+    tl.store(counts.cover + out, drift)
+
+
+@triton.jit(do_not_specialize=["rows", "T", "K", "span"])
+def duration_kernel(
+    terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, chunks,
+    BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Segments of some durations that begin in a span of chunks, counted."""
+    b, part = tl.program_id(0), tl.program_id(1)
+    c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
+    d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
+    length = length_of(terms, b, T)
+    forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
+    total = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
+    for start in range(part * span, tl.minimum((part + 1) * span, length), BLOCK_T):
+        s = start + i
+        own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
+        found = segments(
+            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, K, C, c, BY_SEQUENCE
+        )
+        drift = tl.load(counts.cover + b.to(tl.int64) * chunks + start // CHUNK)
+        total += tl.sum(found, axis=0).to(tl.float32) * (UNIT / drift)
+    place = ((b.to(tl.int64) * tl.num_programs(1) + part) * K + d[:, None]) * C + c[None, :]
+    tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])

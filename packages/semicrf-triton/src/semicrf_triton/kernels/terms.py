@@ -1,0 +1,138 @@
+"""The terms of the score, as weights that a program reads."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from semicrf_triton.kernels.wide import NOTHING, exp_wide, fixed_point, load_scores, power_of_fixed
+
+UNSEEN = tl.constexpr(2**62)
+"""Above every score in fixed point, and every scale."""
+
+FARTHEST = tl.constexpr(2**27)
+"""Labels whose scales lie farther apart count as if that were it: 9e7 nats."""
+
+
+class Terms(NamedTuple):
+    """Pointers to contiguous terms, None where one is missing; durations go by themselves."""
+
+    emissions: Any
+    transition: Any
+    start: Any
+    end: Any
+    begin: Any
+    finish: Any
+    lengths: Any
+
+
+class Weights(NamedTuple):
+    """Pointers to the exponentials of the durations; a mantissa is NaN where the score is NaN or `+inf`."""
+
+    mantissa: Any
+    exponent: Any
+
+
+@triton.jit
+def exp_kernel(score_ptr, mantissa_ptr, exponent_ptr, count, BLOCK: tl.constexpr):
+    """`exp` of all entries, as wide numbers."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    score = load_scores(score_ptr, i, i < count)
+    mantissa, exponent = exp_wide(score)
+    tl.store(mantissa_ptr + i, tl.where(score < float("inf"), mantissa, float("nan")), mask=i < count)
+    tl.store(exponent_ptr + i, exponent, mask=i < count)
+
+
+@triton.jit
+def length_of(terms, b, T):
+    """Positions in a sequence."""
+    length = T
+    if terms.lengths is not None:
+        length = tl.minimum(tl.maximum(tl.load(terms.lengths + b).to(tl.int32), 0), T)
+    return length
+
+
+@triton.jit
+def count_unfit(ptr, place, mask):
+    """How many scores are NaN or `+inf`."""
+    count = tl.zeros([], tl.int32)
+    if ptr is not None:
+        score = load_scores(ptr, place, mask)
+        count = tl.sum(tl.where(score < float("inf"), 0, 1))
+    return count
+
+
+@triton.jit
+def read_levels(emissions_ptr, place, mask, axis: tl.constexpr, NATS: tl.constexpr = False):
+    """Emissions in fixed point, less the level of each position: the score nearest to 0 among its labels.
+
+    Returns: what each label has of its own, which positions are forbidden, 1 or 0, and the levels.
+    """
+    score = load_scores(emissions_ptr, place, mask)
+    allowed = mask & (score > -float("inf"))
+    logarithm = fixed_point(score, NATS)
+    below = tl.max(tl.where(allowed & (logarithm <= 0), logarithm, -UNSEEN), axis=axis)
+    above = tl.min(tl.where(allowed & (logarithm > 0), logarithm, UNSEEN), axis=axis)
+    level = tl.where(-below <= above, below, above)
+    level = tl.where(tl.abs(level) < UNSEEN, level, 0)
+    own = tl.where(allowed, logarithm - tl.expand_dims(level, axis), 0)
+    return own, (mask & (score == -float("inf"))).to(tl.int32), level
+
+
+@triton.jit
+def boundary_weight(terms, place, mask, side, passed):
+    """The exponentials of `begin`, on side 0, or of `finish`, on side 1, and of what has been passed."""
+    score = tl.zeros(place.shape, tl.float32)
+    sides = tl.zeros(place.shape, tl.int32) + side
+    if terms.begin is not None:
+        score += load_scores(terms.begin, place, mask & (sides == 0))
+    if terms.finish is not None:
+        score += load_scores(terms.finish, place, mask & (sides == 1))
+    mantissa, exponent = power_of_fixed(fixed_point(score) + passed)
+    allowed = score > -float("inf")
+    return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent, NOTHING)
+
+
+@triton.jit
+def label_weight(score_ptr, c, C):
+    """The exponentials of a score a label, 1 if there is none."""
+    score = tl.zeros(c.shape, tl.float32)
+    if score_ptr is not None:
+        score += load_scores(score_ptr, c, c < C)
+    mantissa, exponent = exp_wide(score)
+    return tl.where(c < C, mantissa, 0.0), tl.where(c < C, exponent, NOTHING)
+
+
+@triton.jit
+def pairs(b, boundary, T, C, c, direction, BY_POSITION: tl.constexpr):
+    """Where the transitions at a boundary are, from a row to a column in the direction of the scan."""
+    here, there = c[:, None], c[None, :]
+    place = tl.where(direction == 0, here * C + there, there * C + here).to(tl.int64)
+    if BY_POSITION:
+        place += (b.to(tl.int64) * T + boundary) * C * C
+    return place, (here < C) & (there < C)
+
+
+@triton.jit
+def transition_weight(terms, b, boundary, T, C, c, direction, scale, BY_POSITION: tl.constexpr):
+    """`(C, C)`: the exponentials of what leads from a row to a column in the direction of the scan.
+
+    It also leads from the scale of the one label to that of the other.
+    """
+    place, mask = pairs(b, boundary, T, C, c, direction, BY_POSITION)
+    mantissa, exponent = exp_wide(load_scores(terms.transition, place, mask))
+    ahead = tl.minimum(tl.maximum(scale[:, None] - scale[None, :], -FARTHEST), FARTHEST).to(tl.int32)
+    allowed = mask & (mantissa > 0.0)
+    return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent + ahead, NOTHING)
+
+
+@triton.jit
+def duration_weight(weights, b, d, c, K, C, mask, BY_SEQUENCE: tl.constexpr):
+    """The exponentials of the durations `d`, which count from 0."""
+    place = d * C + c
+    if BY_SEQUENCE:
+        place += b.to(tl.int64) * K * C
+    mantissa = tl.load(weights.mantissa + place, mask=mask, other=0.0)
+    return mantissa, tl.load(weights.exponent + place, mask=mask, other=NOTHING)

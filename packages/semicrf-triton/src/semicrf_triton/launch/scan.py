@@ -1,0 +1,90 @@
+"""Log partitions, and what the posteriors are taken from."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from semicrf_spec import Potentials
+from semicrf_triton.kernels.open import FRAME, Open
+from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
+from semicrf_triton.kernels.terms import Terms, Weights
+from semicrf_triton.kernels.wide import FRACTION_BITS
+from semicrf_triton.launch.blocks import Blocks, blocks_for
+from semicrf_triton.launch.terms import contiguous, terms_of, weights_of
+
+NATS = math.log(2.0)
+"""Of one bit."""
+
+
+class Scanned(NamedTuple):
+    """A batch of sequences, and what scans left behind."""
+
+    shape: tuple[int, int, int, int]  # B, T, K, C
+    by_position: bool  # transitions
+    by_sequence: bool  # durations
+    blocks: Blocks
+    terms: Terms
+    weights: Weights
+    opens: Open
+    sums: Sums
+    passed: Passed
+
+    def log_partition(self) -> Tensor:
+        """`(B, directions)` float64 nats."""
+        level = self.sums.level.double() * 2.0**-FRACTION_BITS.value
+        log2: Tensor = self.sums.whole + (level + self.sums.factor.double().log2())
+        return log2 * NATS
+
+
+def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False) -> Scanned:
+    """Scan forward and, if there are two directions, backward at the same time.
+
+    With `keep` every open segment is kept, else only the last K of them.
+    """
+    batch, time, classes = potentials.shape
+    max_duration = potentials.max_duration
+    blocks = blocks_for(classes)
+    given = contiguous(potentials)
+    frame = FRAME.value
+    window = max_duration + blocks.tile + blocks.wide + frame
+    frames = max(triton.cdiv(time if keep else min(time, window), frame), 1)
+    chunks = triton.cdiv(time, blocks.chunk)
+
+    def empty(dtype: torch.dtype, *shape: int) -> Tensor:
+        return torch.empty((batch, directions, *shape), dtype=dtype, device=given.emissions.device)
+
+    found = Scanned(
+        shape=(batch, time, max_duration, classes),
+        by_position=given.transition.ndim == 4,
+        by_sequence=given.duration.ndim == 3,
+        blocks=blocks,
+        terms=terms_of(given),
+        weights=weights_of(given.duration),
+        opens=Open(
+            mantissa=empty(torch.float32, frames * frame, classes),
+            packed=empty(torch.int32, frames * frame, classes),
+            frame=empty(torch.int64, frames, classes),
+            forbidden=empty(torch.int32, frames, classes),
+        ),
+        sums=Sums(
+            whole=empty(torch.int64),
+            level=empty(torch.int64),
+            factor=empty(torch.float32),
+            norm_m=empty(torch.float32, classes),
+            norm_e=empty(torch.int64, classes),
+            hurdles=empty(torch.int32, classes),
+        ),
+        passed=Passed(*(empty(torch.int64, chunks, classes) for _ in Passed._fields)),
+    )
+    scan_kernel[(batch, directions)](
+        found.terms, found.weights, found.opens, found.sums, found.passed,
+        frames * frame, time, max_duration, classes,
+        BY_POSITION=found.by_position, BY_SEQUENCE=found.by_sequence, CHUNK=blocks.chunk,
+        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, num_warps=blocks.warps,
+    )  # fmt: skip
+    return found

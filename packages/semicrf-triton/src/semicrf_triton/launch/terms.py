@@ -1,0 +1,53 @@
+"""Terms as the kernels read them."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from semicrf_spec import Potentials
+from semicrf_triton.kernels.terms import Terms, Weights, exp_kernel
+from semicrf_triton.kernels.viterbi import fixed_kernel
+
+BLOCK = 1024
+LARGEST = 2**31 - 2**20
+"""Entries of a sequence are numbered by int32, those past its end included."""
+
+
+def contiguous(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
+    """The terms without their history, copied where they are views.
+
+    Raises: ValueError for more entries than the kernels can number.
+    """
+    _, time, classes = potentials.shape
+    if time * classes >= LARGEST:
+        raise ValueError(
+            f"T * C = {time * classes} is more than the GPU kernels can number, {LARGEST}: cut the sequence, "
+            "or move the tensors to the CPU"
+        )
+    return potentials.map(lambda term: term.detach().contiguous())
+
+
+def terms_of(given: Potentials[Tensor]) -> Terms:
+    """All terms but the durations."""
+    return Terms(
+        given.emissions, given.transition, given.start, given.end, given.begin, given.finish, given.lengths
+    )
+
+
+def weights_of(duration: Tensor) -> Weights:
+    """The exponentials of the durations."""
+    weights = Weights(
+        torch.empty(duration.shape, dtype=torch.float32, device=duration.device),
+        torch.empty(duration.shape, dtype=torch.int32, device=duration.device),
+    )
+    exp_kernel[(triton.cdiv(duration.numel(), BLOCK),)](duration, *weights, duration.numel(), BLOCK=BLOCK)
+    return weights
+
+
+def fixed_of(duration: Tensor) -> Tensor:
+    """The durations in fixed point."""
+    fixed = torch.empty(duration.shape, dtype=torch.int64, device=duration.device)
+    fixed_kernel[(triton.cdiv(duration.numel(), BLOCK),)](duration, fixed, duration.numel(), BLOCK=BLOCK)
+    return fixed

@@ -1,0 +1,42 @@
+"""Best segmentations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semicrf_spec import Potentials
+from semicrf_spec.operators import NO_LABEL
+from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
+from semicrf_triton.launch.blocks import blocks_for
+from semicrf_triton.launch.terms import contiguous, fixed_of, terms_of
+
+POSITIONS = 128
+"""Labels that the walk back writes at once."""
+
+
+def viterbi(potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels and durations of the best segmentations, each `(B, T)` int64, and whether any is allowed."""
+    batch, time, classes = potentials.shape
+    max_duration = potentials.max_duration
+    blocks = blocks_for(classes)
+    given = contiguous(potentials)
+    device = given.emissions.device
+    rows = max_duration + blocks.tile + blocks.wide
+    window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
+    lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
+    previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
+    final = torch.empty(batch, dtype=torch.int32, device=device)
+    viterbi_kernel[(batch,)](
+        terms_of(given), fixed_of(given.duration), window, lasted, previous, final,
+        rows, time, max_duration, classes,
+        BY_POSITION=given.transition.ndim == 4, BY_SEQUENCE=given.duration.ndim == 3,
+        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, num_warps=blocks.warps,
+    )  # fmt: skip
+    labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
+    durations = torch.zeros_like(labels)
+    traceback_kernel[(batch,)](
+        lasted, previous, final, given.lengths, labels, durations, time, classes, BLOCK=POSITIONS
+    )
+    empty = time == 0 if given.lengths is None else given.lengths == 0
+    return labels, durations, (final >= 0) | empty

@@ -1,0 +1,79 @@
+"""The GPU kernels of the operators `semicrf::*`. Triton is asked for when they are called, not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semicrf_spec import Potentials
+from semicrf_spec.operators import score_at, statistics_dtype, terms_and_boundaries
+
+NO_TRITON = (
+    "the GPU kernels need Triton, which GPU builds of PyTorch bring: install such a build, or "
+    "pip install 'semicrf-triton[interpret]'; else move the tensors to the CPU or use backend='eager'"
+)
+NO_ROOM = "this GPU has too little {} for the kernels: use backend='eager', or move the tensors to the CPU"
+
+
+def launched(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """The operator on the device of the emissions, with errors that say what to do.
+
+    Raises: RuntimeError where Triton is missing or the device has too little of what a kernel needs.
+    """
+
+    @wraps(operator)
+    def call(emissions: Tensor, *arguments: Any) -> Any:
+        try:
+            from triton import OutOfResources  # here, as the package is importable everywhere
+        except ImportError as error:
+            raise RuntimeError(NO_TRITON) from error
+        try:
+            with torch.cuda.device_of(emissions):  # type: ignore[no-untyped-call]  # PyTorch's
+                return operator(emissions, *arguments)
+        except OutOfResources as error:
+            raise RuntimeError(NO_ROOM.format(error.name)) from error
+
+    return call
+
+
+@launched
+def log_partition(*terms: Tensor | None) -> Tensor:
+    """`semicrf::log_partition`: one scan that keeps its last K open segments."""
+    from semicrf_triton.launch.scan import scan
+
+    return scan(Potentials(*terms), directions=1).log_partition()[:, 0]  # type: ignore[arg-type]
+
+
+@launched
+def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::posteriors`: two scans side by side, then everything at once."""
+    from semicrf_triton.launch.posteriors import posteriors as posteriors_of
+    from semicrf_triton.launch.scan import scan
+
+    terms, boundaries = terms_and_boundaries(arguments)
+    potentials: Potentials[Any] = Potentials(*terms)
+    scanned = scan(potentials, directions=2, keep=True)
+    dtype = statistics_dtype(potentials.emissions)
+    counts = (count.to(dtype) for count in posteriors_of(scanned, boundaries))
+    return scanned.log_partition()[:, 0], *counts
+
+
+@launched
+def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
+    """`semicrf::viterbi`: scores, labels and durations."""
+    from semicrf_triton.launch.viterbi import viterbi as best_of
+
+    potentials: Potentials[Any] = Potentials(*terms)
+    labels, durations, allowed = best_of(potentials)
+    scores = score_at(labels.clamp(min=0), durations, potentials)
+    return torch.where(allowed, scores, -torch.inf), labels, durations
+
+
+def register() -> None:
+    """Make these the GPU kernels of the operators."""
+    for kernel in (log_partition, posteriors, viterbi):
+        torch.library.impl(f"semicrf::{kernel.__name__}", "cuda", kernel)

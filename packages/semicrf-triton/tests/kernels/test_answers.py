@@ -1,0 +1,186 @@
+"""Every operator against the float64 oracle."""
+
+import pytest
+import torch
+
+from semicrf_reference import eager
+from semicrf_spec import Potentials
+from semicrf_spec.operators import Segmentation, lengths_of, statistics_dtype
+from semicrf_spec.testing import (
+    FLOAT32_LOG_PARTITION,
+    FLOAT32_POSTERIOR,
+    MAX_DURATIONS,
+    assert_close,
+    case,
+    case_names,
+    random_potentials,
+)
+from semicrf_triton import operators
+from semicrf_triton.launch.scan import scan
+
+SIZES = [
+    # B, T, K, C, lengths
+    (3, 20, 1, 5, [20, 0, 17]),
+    (2, 18, 2, 2, [18, 16]),
+    (2, 17, 3, 1, [16, 17]),
+    (1, 70, 33, 5, None),
+    (1, 33, 300, 3, None),
+    (1, 18, 7, 24, None),
+    (1, 12, 4, 33, None),
+    (1, 9, 2, 100, None),
+]
+"""Labels on both sides of every block, lengths on both sides of tiles, frames and chunks."""
+
+
+def float32(potentials, device):
+    """The potentials as the kernels are given them."""
+    return potentials.map(
+        lambda a: torch.as_tensor(a).to(torch.float32 if a.dtype.kind == "f" else torch.int64).to(device)
+    )
+
+
+def assert_answered_as_by_the_oracle(terms, *, same_path=False):
+    on_cpu = terms.map(torch.Tensor.cpu)
+    named = dict(on_cpu.items())
+    lengths, sequences = lengths_of(on_cpu), torch.arange(len(on_cpu.emissions))
+    expected = eager.log_partition(**named)
+    both = scan(terms, directions=2, keep=False).log_partition().cpu()
+    assert_close(both, expected[:, None].expand(-1, 2), FLOAT32_LOG_PARTITION, "log Z in both directions")
+
+    total, *counts = operators.posteriors(*terms.terms(), True)
+    assert torch.equal(total.cpu(), operators.log_partition(*terms.terms()).cpu())
+    exact = eager.posteriors(**named)
+    time = on_cpu.emissions.shape[1]
+    first = exact.begins[:, 0] if time else total[:, None] * 0.0
+    last = exact.ends[sequences, lengths - 1] * (lengths > 0)[:, None] if time else first
+    wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations, first, last)
+    names = ("position", "begins", "ends", "transitions", "durations", "first", "last")
+    for name, found, want in zip(names, counts, wanted, strict=True):
+        assert_close(found.cpu(), want.expand(found.shape), FLOAT32_POSTERIOR, name)
+
+    scores, labels, durations = (found.cpu() for found in operators.viterbi(*terms.terms()))
+    best = eager.viterbi(**named)
+    assert_close(scores, best.scores, FLOAT32_LOG_PARTITION, "best score")
+    there = scores > -torch.inf
+    if same_path:
+        assert torch.equal(labels, best.labels)
+        assert torch.equal(durations, best.durations)
+    elif there.all():
+        path = Segmentation(labels, durations, lengths)
+        assert_close(eager.score(path, **named), scores, FLOAT32_LOG_PARTITION, "score of the path")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("max_duration", MAX_DURATIONS)
+@pytest.mark.parametrize("name", case_names())
+def test_every_named_case_is_answered_as_by_the_oracle(name, max_duration, device):
+    assert_answered_as_by_the_oracle(float32(case(name, max_duration), device), same_path=True)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("optional", [True, False])
+def test_every_size_is_answered_as_by_the_oracle(size, optional, device):
+    *sizes, lengths = size
+    terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=optional)
+    assert_answered_as_by_the_oracle(float32(terms, device))
+
+
+@pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_what_is_forbidden_in_a_term_is_forbidden(name, share, device):
+    terms = dict(random_potentials(2, 20, 9, 4, seed=6, lengths=[20, 17]).items())
+    forbidden = torch.rand(terms[name].shape, generator=torch.Generator().manual_seed(7)) < share
+    terms[name] = torch.as_tensor(terms[name]).masked_fill(forbidden, -torch.inf).numpy()
+    assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 30.0, 1e4])
+@pytest.mark.parametrize("by_position", [False, True])
+def test_scores_of_any_size_are_summed_as_by_the_oracle(scale, by_position, device):
+    terms = dict(random_potentials(2, 20, 6, 4, seed=8, scale=scale, lengths=[20, 17]).items())
+    if by_position:
+        terms["transition"] = random_potentials(2, 20 * 4, 1, 4, seed=9, scale=scale).emissions.reshape(
+            2, 20, 4, 4
+        )
+        terms["duration"] = random_potentials(2, 6, 1, 4, seed=10, scale=scale).emissions
+    assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
+
+
+@pytest.mark.parametrize("gap", [50.0, 1e4])
+def test_labels_that_trail_far_behind_can_come_to_dominate(gap, device):
+    """Labels differ by the gap at every position, and only the last one may end."""
+    terms = dict(random_potentials(1, 60, 5, 3, seed=11).items())
+    terms["emissions"] = terms["emissions"] + gap * torch.tensor([2.0, 1.0, 0.0]).numpy()
+    terms["end"] = torch.tensor([-torch.inf, -torch.inf, 0.0]).numpy()
+    terms["transition"] = torch.tensor([[0.0, -1.0, -torch.inf], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]]).numpy()
+    assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
+
+
+@pytest.mark.parametrize("level", [-1e6, 1e6])
+def test_what_all_labels_share_costs_no_digit(level, device):
+    terms = float32(random_potentials(1, 20, 5, 3, seed=12, optional=False), device)
+    coarse = (terms.emissions * 8.0).round() / 8.0  # so that adding a level rounds nothing
+    required = terms.transition, terms.duration
+    low = scan(Potentials(coarse, *required), 1).log_partition()
+    high = scan(Potentials(coarse + level, *required), 1).log_partition()
+    assert_close((high - 20.0 * level).cpu(), low.cpu(), FLOAT32_LOG_PARTITION)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_every_dtype_is_read_as_it_is(dtype, device):
+    terms = float32(random_potentials(2, 17, 4, 3, seed=13, lengths=[17, 7]), device)
+    rounded = terms.map(lambda term: term.to(dtype) if term.is_floating_point() else term)
+    assert_answered_as_by_the_oracle(rounded)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_answers_have_the_dtypes_of_the_contract(dtype, device):
+    terms = float32(random_potentials(1, 2, 2, 2, seed=13), device)
+    given = terms.map(lambda term: term.to(dtype)).terms()
+    real = torch.ops.semicrf.posteriors(*(term if term is None else term.to("meta") for term in given), False)
+    found = operators.posteriors(*given, False)
+    assert [tuple(t.shape) for t in found] == [tuple(t.shape) for t in real]
+    statistics = statistics_dtype(given[0])
+    assert [t.dtype for t in found] == [torch.float64] + [statistics] * 7
+    assert [t.dtype for t in operators.viterbi(*given)] == [torch.float64, torch.int64, torch.int64]
+
+
+def test_views_are_read_like_copies(device):
+    terms = float32(random_potentials(2, 5, 4, 3, seed=14), device)
+    views = terms.map(lambda term: term.mT.contiguous().mT if term.ndim > 1 else term)
+    assert not views.emissions.is_contiguous()
+    for operator in (operators.log_partition, operators.posteriors, operators.viterbi):
+        assert_same_bits(operator(*views.terms()), operator(*terms.terms()))
+
+
+def assert_same_bits(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_twenty_launches_give_the_same_bits(device):
+    terms = float32(random_potentials(2, 2 if device.type == "cpu" else 500, 3, 3, seed=15), device).terms()
+    for operator in (operators.posteriors, operators.viterbi):
+        first = operator(*terms)
+        for _ in range(20):
+            assert_same_bits(operator(*terms), first)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
+def test_what_is_no_score_makes_the_log_partition_nan_and_that_of_its_sequence_only(name, bad, device):
+    terms = dict(float32(random_potentials(2, 4, 3, 2, seed=16), device).items())
+    terms[name].view(-1)[-1] = bad
+    found = operators.log_partition(*Potentials(**terms).terms())
+    by_position = name in ("emissions", "begin", "finish")
+    assert found.isnan().tolist() == [not by_position, True]
+
+
+def test_a_batch_without_positions_weighs_one(device):
+    assert_answered_as_by_the_oracle(float32(random_potentials(2, 0, 3, 2, seed=16), device))
+
+
+def test_more_labels_than_the_kernels_hold_are_named(device):
+    terms = float32(random_potentials(1, 3, 2, 129, seed=17), device)
+    with pytest.raises(ValueError, match=r"C = 129 .* more than the GPU kernels hold, 128: use backend="):
+        operators.log_partition(*terms.terms())
