@@ -55,10 +55,13 @@ def parity(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("triton", TRITONS)
 def kernels(session: nox.Session, triton: str) -> None:
-    """Run the GPU kernels against the oracle: interpreted where there is no GPU."""
-    environment(session, *WORKSPACE, f"triton=={triton}", "pytest")
+    """Run the GPU kernels, interpreted where there is no GPU, and compile them ahead of time for several."""
+    environment(session, *WORKSPACE, f"triton=={triton}", "pytest", "pytest-xdist", "rich")
     interpret = {} if shutil.which("nvidia-smi") else {"TRITON_INTERPRET": "1"}
-    session.run("pytest", "packages/semicrf-triton/tests/kernels", *session.posargs, env=interpret)
+    tests = ROOT / "packages" / "semicrf-triton" / "tests"
+    session.run("pytest", "--numprocesses", "auto", str(tests / "kernels"), *session.posargs, env=interpret)
+    session.run("pytest", str(tests / "test_launches.py"))
+    session.run("python", "-m", "benchmarks.kernels")
 
 
 @nox.session

@@ -43,10 +43,10 @@ INSTRUCTION = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """Registers of a thread, bytes, and instructions of the loop that is repeated most."""
+    """Registers of a thread, bytes of its stack (or registers spilled), other bytes, and instructions."""
 
     registers: int
-    spilled: int
+    stack: int
     local: int
     shared: int
     loop: Counter[str] = field(default_factory=Counter)
@@ -70,7 +70,7 @@ def usage(variant: Variant, target: GPUTarget) -> Usage:
         found = {name: int(value) for name, value in re.findall(r"\.(\w+):\s+(\d+)\s*$", text, re.MULTILINE)}
         return Usage(
             registers=found["vgpr_count"],
-            spilled=found["vgpr_spill_count"],
+            stack=found["vgpr_spill_count"],
             local=found["private_segment_fixed_size"],
             shared=shared,
             loop=counted(innermost(text.splitlines(), r"^\.(LBB\w+):", r"\bs_c?branch\w*\s+\.(LBB\w+)")),

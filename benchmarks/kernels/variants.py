@@ -15,8 +15,8 @@ from semicrf_triton.launch.blocks import BLOCKS, Blocks
 from semicrf_triton.launch.viterbi import POSITIONS
 
 FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
-REQUIRED = Terms(FLOATS, FLOATS, None, None, None, None, None)
-ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS)
+REQUIRED = Terms(FLOATS, None, None, None, None, None)
+ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS)
 OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
@@ -55,10 +55,10 @@ class Variant:
 
 
 def variants() -> Iterator[Variant]:
-    """Every kernel for every size of blocks, with all terms and with those that are required."""
+    """Every kernel for every size of blocks, and for one of them with other terms."""
     for blocks in BLOCKS:
-        for what, terms, counts in (("all terms", ALL_TERMS, ALL_COUNTS), ("required", REQUIRED, COUNTS)):
-            yield from of_blocks(blocks, what, terms, counts, by_position=False)
+        yield from of_blocks(blocks, "all terms", ALL_TERMS, ALL_COUNTS, by_position=False)
+    yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
     sizes = {"BLOCK": POSITIONS}
     yield Variant(traceback_kernel, "", (INTS, "*i8", INTS, LONGS, LONGS, LONGS, "i32", "i32"), sizes, 4)
@@ -70,22 +70,27 @@ def of_blocks(
     """The kernels of one size of blocks."""
     what = f"C = {blocks.classes}, {what}"
     sizes = ("i32",) * 4  # rows, T, K, C
-    weights, passed = Weights(FLOATS, INTS), Passed(LONGS, LONGS)
-    at = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile}
+    weights, passed = Weights(FLOATS, INTS, FLOATS, INTS), Passed(LONGS, LONGS)
+    at = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.positions}
     flags = {"BY_POSITION": by_position, "BY_SEQUENCE": False}
     chunk = {"CHUNK": blocks.chunk}
-    wide = {"BLOCK_K": blocks.wide}
-    deep = {"BLOCK_D": blocks.wide}
+    wide = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_K": blocks.wide}
+    deep = {"BLOCK_D": blocks.deep}
     scanned = (terms, weights, OPENS, SUMS)
 
     def variant(kernel: Any, types: tuple[Any, ...], **constants: Any) -> Variant:
         return Variant(kernel, what, types, constants, blocks.warps)
 
-    yield variant(scan_kernel, (*scanned, passed, *sizes), **flags, **chunk, **at, **wide)
+    yield variant(scan_kernel, (*scanned, passed, *sizes), **flags, **chunk, **wide)
     yield variant(boundary_kernel, (*scanned, passed, counts, *sizes), **flags, **chunk, **at, **deep)
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), **chunk, **at)
     spans = ("i32", "i32")
     yield variant(
         duration_kernel, (*scanned, counts, FLOATS, *sizes, *spans), BY_SEQUENCE=False, **chunk, **at, **deep
     )
-    yield variant(viterbi_kernel, (terms, LONGS, LONGS, INTS, "*i8", INTS, *sizes), **flags, **at, **wide)
+    yield variant(
+        viterbi_kernel,
+        (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes),
+        **flags,
+        **{**wide, "BLOCK_K": blocks.best},
+    )

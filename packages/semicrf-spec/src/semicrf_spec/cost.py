@@ -47,7 +47,7 @@ def training_bytes(backend: Backend, size: Size) -> int:
 
     Edges and eager autograd keep what every duration contributed. The compiled scans keep two messages a
     position, one of which becomes the posterior that is scaled by the gradient of the loss; the triton
-    kernels two messages a direction, position, begins and ends.
+    kernels a mantissa and an exponent a direction, position, and sums of transitions.
     """
     b, t, k, c = size
     if backend == "enumeration":
@@ -58,17 +58,20 @@ def training_bytes(backend: Backend, size: Size) -> int:
         return 4 * b * t * c * (k + c) * FLOAT64
     if backend == "compiled":
         return b * (3 * t * c + 2 * k * c + 2 * c * c) * FLOAT64
-    return b * (7 * t * c + k * c + c * c) * FLOAT32
+    return (b * (6 * t * c + k * c + c * c) + 2 * (k + c) * c) * FLOAT32
 
 
 def inference_bytes(backend: Backend, size: Size) -> int:
     """Bytes alive at the peak of `log_partition` without gradients, beyond the inputs.
 
-    The scans keep a window of K positions, the compiled one for every thread: here, for every sequence.
+    The scans keep a window of K positions, the compiled one for every thread: here, for every sequence. The
+    triton kernels have the exponentials of durations and transitions besides.
     """
     b, _, k, c = size
     if backend in ("enumeration", "edges"):
         return training_bytes(backend, size)
     if backend == "compiled":
         return b * (10 * k + 4 * c) * c * FLOAT64
-    return b * (k + c) * c * (FLOAT32 if backend == "triton" else FLOAT64)
+    if backend == "triton":
+        return (3 * b * k * c + 2 * (k + c) * c) * FLOAT32
+    return b * (k + c) * c * FLOAT64

@@ -158,10 +158,9 @@ def boundary_kernel(
     c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
-    zero = tl.zeros([BLOCK_C], tl.int64)
-    net = zero
+    net = tl.zeros([BLOCK_C], tl.int64)
     flow = tl.zeros([BLOCK_C, BLOCK_C], tl.float32)
-    matrix_m, matrix_e = transition_weight(terms, b, 0, T, C, c, 0, zero, BY_POSITION)
+    matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, 0, BY_POSITION)
     at_chunk = ((2 * b).to(tl.int64) * tl.cdiv(T, CHUNK) + chunk) * C + c
     inside = (c < C) & (chunk * CHUNK + 0 * c < length)
     whole = tl.load(passed_emissions.whole + at_chunk, mask=inside, other=0)
@@ -203,7 +202,7 @@ def boundary_kernel(
             entered = tl.maximum(row(enter_m, i, at), 1.0)
             star_m, star_e = row(open_m, i, at) / entered, row(open_e, i, at) - row(enter_e, i, at)
             if BY_POSITION:
-                matrix_m, matrix_e = transition_weight(terms, b, start + at, T, C, c, 0, zero, BY_POSITION)
+                matrix_m, matrix_e = transition_weight(weights, b, start + at, T, C, c, 0, BY_POSITION)
             led = transitions_at(row(ends, i, at), row(begins, i, at), star_m, star_e, matrix_m, matrix_e)
             if BY_POSITION:
                 pair = ((b.to(tl.int64) * T + start + at) * C + c[:, None]) * C + c[None, :]
@@ -247,7 +246,7 @@ def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr
     tl.store(counts.cover + out, drift)
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K", "span"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "span", "chunks"])
 def duration_kernel(
     terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, chunks,
     BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,

@@ -7,7 +7,7 @@ Time goes in tiles. What began before a tile adds to all of its positions in one
 what begins within is taken position by position. Between tiles the segments that are still open lie in memory
 (`open.py`): the last K of them in a ring, or all of them, where posteriors are to be taken from them.
 
-Each label has a scale of its own, an int64 that exponents are relative to, so that it may trail any distance.
+All exponents are relative to one scale, an int64. A label may trail so far behind as an int32 reaches.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from semicrf_triton.kernels.open import (
     store_open,
 )
 from semicrf_triton.kernels.terms import (
-    UNSEEN,
     boundary_weight,
     count_unfit,
     duration_weight,
     label_weight,
     length_of,
-    pairs,
     read_levels,
     transition_weight,
 )
@@ -121,8 +119,7 @@ def scan_kernel(
     last_m, last_e = tl.where(direction == 0, end_m, start_m), tl.where(direction == 0, end_e, start_e)
     closed_m, closed_e = tl.zeros([BLOCK_C], tl.float32), tl.full([BLOCK_C], NOTHING, tl.int32)
 
-    scale = tl.zeros([BLOCK_C], tl.int64)  # what the exponents of star and closed are relative to
-    closed_scale = scale
+    scale = tl.zeros([], tl.int64)  # what the exponents of star and closed are relative to
     whole, rest = tl.zeros([BLOCK_C], tl.int64), tl.zeros([BLOCK_C], tl.int64)  # emissions passed
     level_whole, level_rest = tl.zeros([], tl.int64), tl.zeros([], tl.int64)  # what all labels share of them
     passed = tl.zeros([BLOCK_C], tl.int32)  # forbidden positions
@@ -134,9 +131,9 @@ def scan_kernel(
             weights, b, first + j[None, :], c[:, None], K, C, known, BY_SEQUENCE
         )
         unfit += tl.sum(tl.where(weight_m >= 0.0, 0, 1))
+    matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, direction, BY_POSITION)
     if not BY_POSITION:
-        led, square = pairs(b, 0, T, C, c, direction, BY_POSITION)
-        unfit += count_unfit(terms.transition, led, square)
+        unfit += tl.sum(tl.where(matrix_m >= 0.0, 0, 1))
 
     for step in range(0, length, BLOCK_T):
         position = tl.where(direction == 0, step + j, length - 1 - step - j)
@@ -149,13 +146,13 @@ def scan_kernel(
         leave_m, leave_e = boundary_weight(terms, place, mask, 1 - direction, after)
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
-        matrix_m, matrix_e = transition_weight(terms, b, 0, T, C, c, direction, scale, BY_POSITION)
         older_m, older_e = sum_open(
             weights, opens, b, c, j, step, scale - whole, passed, rows, K, C, BY_SEQUENCE, BLOCK_K
         )
         older_m = tl.where(forbidden > 0, 0.0, older_m)
         older_e = tl.where(forbidden > 0, NOTHING, older_e)
 
+        lead = tl.where(star_m > 0.0, star_e, 0)
         open_m = tl.zeros([BLOCK_C, BLOCK_T], tl.float32)
         open_e = tl.full([BLOCK_C, BLOCK_T], NOTHING, tl.int32)
         for at in range(tl.minimum(BLOCK_T, length - step)):
@@ -173,15 +170,12 @@ def scan_kernel(
             closed_m, closed_e = normal(closed_m * column(leave_m, j, at), closed_e + column(leave_e, j, at))
             if BY_POSITION:
                 boundary = tl.where(direction == 0, tl.minimum(step + at + 1, T - 1), length - 1 - step - at)
-                matrix_m, matrix_e = transition_weight(
-                    terms, b, boundary, T, C, c, direction, scale, BY_POSITION
-                )
-                led, square = pairs(b, boundary, T, C, c, direction, BY_POSITION)
-                unfit += tl.where(step + at + 1 < length, count_unfit(terms.transition, led, square), 0)
+                matrix_m, matrix_e = transition_weight(weights, b, boundary, T, C, c, direction, BY_POSITION)
+                unfit += tl.where(step + at + 1 < length, tl.sum(tl.where(matrix_m >= 0.0, 0, 1)), 0)
             star_m, star_e = sum_wide(closed_m[:, None] * matrix_m, closed_e[:, None] + matrix_e, 0)
 
         if step // FRAME * FRAME == step:
-            frame, passed_at_frame = scale - whole, passed
+            frame, passed_at_frame = scale - whole + lead, passed
             store_frame(opens, step % rows, frame, passed, c, C)
         if step // CHUNK * CHUNK == step:
             chunk = (scan.to(tl.int64) * tl.cdiv(T, CHUNK) + step // CHUNK) * C + c
@@ -198,25 +192,21 @@ def scan_kernel(
         level_rest += tl.sum(level, axis=0)
         level_whole, level_rest = level_whole + (level_rest >> FRACTION_BITS), level_rest & FRACTION_MASK
         passed += column(forbidden, j, BLOCK_T - 1)
-        closed_scale = scale
-        alive = star_m > 0.0
-        scale += tl.where(alive, star_e, 0)
-        star_e = tl.where(alive, 0, NOTHING)
-        # a label that cannot begin now takes the scale of the one ahead of all, which will lead to it
-        ahead = tl.max(tl.where(alive, scale, -UNSEEN), axis=0)
-        scale = tl.where(alive | (ahead == -UNSEEN), scale, ahead)
+        shift = tl.max(tl.where(star_m > 0.0, star_e, NOTHING), axis=0)
+        shift = tl.where(shift > NOTHING, shift, 0)
+        star_e -= shift
+        closed_e -= shift
+        scale += shift
 
-    common = tl.max(tl.where(closed_m > 0.0, closed_scale, -UNSEEN), axis=0)
-    common = tl.where(common > -UNSEEN, common, 0)
-    factor, exponent = sum_wide(closed_m * last_m, closed_e + last_e + relative(closed_scale - common), 0)
+    factor, exponent = sum_wide(closed_m * last_m, closed_e + last_e, 0)
     factor = tl.where(length > 0, factor, 1.0)
     exponent = tl.where(length > 0, exponent, 0)
-    tl.store(sums.whole + scan, common + level_whole + exponent)
+    tl.store(sums.whole + scan, scale + level_whole + exponent)
     tl.store(sums.level + scan, level_rest)
     tl.store(sums.factor + scan, tl.where(unfit > 0, float("nan"), factor))
     norm_m, norm_e = power_of_fixed(rest)
     norm_m = tl.where(factor > 0.0, norm_m / tl.where(factor > 0.0, factor, 1.0), 0.0)
     norm_m, norm_e = normal(norm_m, norm_e)
     tl.store(sums.norm_m + scan * C + c, norm_m, mask=c < C)
-    tl.store(sums.norm_e + scan * C + c, whole - common - exponent + norm_e, mask=c < C)
+    tl.store(sums.norm_e + scan * C + c, whole - scale - exponent + norm_e, mask=c < C)
     tl.store(sums.hurdles + scan * C + c, passed, mask=c < C)

@@ -10,17 +10,13 @@ import triton.language as tl
 from semicrf_triton.kernels.wide import NOTHING, exp_wide, fixed_point, load_scores, power_of_fixed
 
 UNSEEN = tl.constexpr(2**62)
-"""Above every score in fixed point, and every scale."""
-
-FARTHEST = tl.constexpr(2**27)
-"""Labels whose scales lie farther apart count as if that were it: 9e7 nats."""
+"""Above every score in fixed point, and every exponent."""
 
 
 class Terms(NamedTuple):
-    """Pointers to contiguous terms, None where one is missing; durations go by themselves."""
+    """Pointers to contiguous terms, None where one is missing; `Weights` has the others."""
 
     emissions: Any
-    transition: Any
     start: Any
     end: Any
     begin: Any
@@ -29,13 +25,15 @@ class Terms(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Pointers to the exponentials of the durations; a mantissa is NaN where the score is NaN or `+inf`."""
+    """Pointers to exponentials; a mantissa is NaN where the score is NaN or `+inf`."""
 
-    mantissa: Any
-    exponent: Any
+    transition_m: Any
+    transition_e: Any
+    duration_m: Any
+    duration_e: Any
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def exp_kernel(score_ptr, mantissa_ptr, exponent_ptr, count, BLOCK: tl.constexpr):
     """`exp` of all entries, as wide numbers."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -116,16 +114,12 @@ def pairs(b, boundary, T, C, c, direction, BY_POSITION: tl.constexpr):
 
 
 @triton.jit
-def transition_weight(terms, b, boundary, T, C, c, direction, scale, BY_POSITION: tl.constexpr):
-    """`(C, C)`: the exponentials of what leads from a row to a column in the direction of the scan.
-
-    It also leads from the scale of the one label to that of the other.
-    """
+def transition_weight(weights, b, boundary, T, C, c, direction, BY_POSITION: tl.constexpr):
+    """`(C, C)`: the exponentials of what leads from a row to a column in the direction of the scan."""
     place, mask = pairs(b, boundary, T, C, c, direction, BY_POSITION)
-    mantissa, exponent = exp_wide(load_scores(terms.transition, place, mask))
-    ahead = tl.minimum(tl.maximum(scale[:, None] - scale[None, :], -FARTHEST), FARTHEST).to(tl.int32)
-    allowed = mask & (mantissa > 0.0)
-    return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent + ahead, NOTHING)
+    mantissa = tl.load(weights.transition_m + place, mask=mask, other=0.0)
+    exponent = tl.load(weights.transition_e + place, mask=mask, other=NOTHING)
+    return mantissa, exponent
 
 
 @triton.jit
@@ -134,5 +128,5 @@ def duration_weight(weights, b, d, c, K, C, mask, BY_SEQUENCE: tl.constexpr):
     place = d * C + c
     if BY_SEQUENCE:
         place += b.to(tl.int64) * K * C
-    mantissa = tl.load(weights.mantissa + place, mask=mask, other=0.0)
-    return mantissa, tl.load(weights.exponent + place, mask=mask, other=NOTHING)
+    mantissa = tl.load(weights.duration_m + place, mask=mask, other=0.0)
+    return mantissa, tl.load(weights.duration_e + place, mask=mask, other=NOTHING)

@@ -38,7 +38,7 @@ def load_fixed(ptr, place, mask):
     return tl.where(mask & (score > -float("inf")), fixed_point(score, True), FORBIDDEN)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def fixed_kernel(score_ptr, fixed_ptr, count, BLOCK: tl.constexpr):
     """All entries in fixed point."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -87,10 +87,10 @@ def best_open(
 
 
 @triton.jit
-def transition_score(terms, b, boundary, T, C, c, BY_POSITION: tl.constexpr):
+def transition_score(transition_ptr, b, boundary, T, C, c, BY_POSITION: tl.constexpr):
     """`(C, C)`: what leads from a row to a column."""
     place, mask = pairs(b, boundary, T, C, c, 0, BY_POSITION)
-    return load_fixed(terms.transition, place, mask)
+    return load_fixed(transition_ptr, place, mask)
 
 
 @triton.jit
@@ -113,7 +113,7 @@ def boundary_score(score_ptr, place, mask):
 
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def viterbi_kernel(
-    terms, duration_ptr, window_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
+    terms, transition_ptr, duration_ptr, window_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
     BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -127,7 +127,7 @@ def viterbi_kernel(
     window_ptr += b.to(tl.int64) * rows * C
     star = label_score(terms.start, c, C)
     closed = tl.full([BLOCK_C], FORBIDDEN, tl.int64)
-    matrix = transition_score(terms, b, 0, T, C, c, BY_POSITION)
+    matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
     shift = tl.zeros([], tl.int64)
 
     for step in range(0, length, BLOCK_T):
@@ -158,7 +158,9 @@ def viterbi_kernel(
             now = (b.to(tl.int64) * T + step + at) * C + c
             tl.store(lasted_ptr + now, lasted, mask=c < C)
             if BY_POSITION:
-                matrix = transition_score(terms, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION)
+                matrix = transition_score(
+                    transition_ptr, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION
+                )
             score = closed[:, None] + matrix
             best = tl.max(score, axis=0)
             label = tl.min(tl.where(score == best[None, :], c[:, None], BLOCK_C), axis=0)

@@ -52,14 +52,16 @@ def fixed_point(score, NATS: tl.constexpr = False):
     allowed = score > -float("inf")
     score = tl.where(allowed, tl.minimum(tl.maximum(score, -LARGEST_SCORE), LARGEST_SCORE), 0.0)
     if score.dtype == tl.float64:
-        return tl.floor(score * (ONE_FLOAT64 if NATS else LOG2_E_FLOAT64) + 0.5).to(tl.int64)
-    bits = score.to(tl.int32, bitcast=True)
-    power = (bits >> 23) & 255  # that of the last of the 24 bits, plus 150
-    product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * (ONE if NATS else LOG2_E)
-    shift = tl.minimum(LOG2_E_SHIFT + 150 - power, 63).to(tl.int64)
-    half = tl.full([], 1, tl.int64) << (shift - 1)
-    size = (product + half) >> shift
-    return tl.where(bits < 0, -size, size)
+        fixed = tl.floor(score * (ONE_FLOAT64 if NATS else LOG2_E_FLOAT64) + 0.5).to(tl.int64)
+    else:
+        bits = score.to(tl.int32, bitcast=True)
+        power = (bits >> 23) & 255  # that of the last of the 24 bits, plus 150
+        product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * (ONE if NATS else LOG2_E)
+        shift = tl.minimum(LOG2_E_SHIFT + 150 - power, 63).to(tl.int64)
+        half = tl.full([], 1, tl.int64) << (shift - 1)
+        size = (product + half) >> shift
+        fixed = tl.where(bits < 0, -size, size)
+    return fixed
 
 
 @triton.jit

@@ -9,9 +9,20 @@ class Blocks(NamedTuple):
     """How much a program holds at once: constants of its compilation."""
 
     classes: int  # labels, a power of two
-    tile: int  # positions that are taken one by one between two wide sums
-    wide: int  # segments of the window that a wide sum reads at once
+    tile: int  # positions that a scan takes one by one between two wide sums
+    wide: int  # open segments that such a sum reads at once
     warps: int  # of 32 threads
+    deep: int  # durations that posteriors take at once
+
+    @property
+    def best(self) -> int:
+        """Open segments that Viterbi reads at once: its scores are twice as long."""
+        return max(self.wide // 2, 1)
+
+    @property
+    def positions(self) -> int:
+        """Boundaries that posteriors take at once."""
+        return 8
 
     @property
     def chunk(self) -> int:
@@ -19,8 +30,13 @@ class Blocks(NamedTuple):
         return max(64, 2 * self.classes)
 
 
-BLOCKS = (Blocks(16, 16, 16, 8), Blocks(32, 8, 16, 4), Blocks(64, 8, 4, 8), Blocks(128, 8, 2, 16))
-"""The more labels, the fewer positions and segments: all that a step needs is meant to stay in registers."""
+BLOCKS = (
+    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4),
+    Blocks(classes=32, tile=8, wide=16, warps=8, deep=4),
+    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2),
+    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1),
+)
+"""So much that all a step needs stays in registers; of 128 labels it does not, and such kernels spill."""
 
 
 def blocks_for(classes: int) -> Blocks:

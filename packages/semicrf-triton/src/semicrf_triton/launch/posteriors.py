@@ -48,9 +48,12 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
     )
     sizes = (time, max_duration, classes)
     of_all = {
-        "CHUNK": blocks.chunk, "BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "num_warps": blocks.warps
-    }  # fmt: skip
-    of_segments = {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": blocks.wide, **of_all}
+        "CHUNK": blocks.chunk,
+        "BLOCK_C": blocks.classes,
+        "BLOCK_T": blocks.positions,
+        "num_warps": blocks.warps,
+    }
+    of_segments = {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": blocks.deep, **of_all}
     scans = (scanned.terms, scanned.weights, scanned.opens, scanned.sums)
     boundary_kernel[(batch, chunks)](
         *scans, scanned.passed, counts, rows, *sizes, BY_POSITION=scanned.by_position, **of_segments
@@ -63,7 +66,7 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
     )  # so that sums are small beside emissions
     parts = max(triton.cdiv(time, span), 1)
     durations = empty(parts, max_duration, classes)
-    duration_kernel[(batch, parts, triton.cdiv(max_duration, blocks.wide))](
+    duration_kernel[(batch, parts, triton.cdiv(max_duration, blocks.deep))](
         *scans, counts, durations, rows, *sizes, span, chunks, **of_segments
     )
 

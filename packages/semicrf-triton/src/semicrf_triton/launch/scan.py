@@ -64,7 +64,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
         by_sequence=given.duration.ndim == 3,
         blocks=blocks,
         terms=terms_of(given),
-        weights=weights_of(given.duration),
+        weights=weights_of(given),
         opens=Open(
             mantissa=empty(torch.float32, frames * frame, classes),
             packed=empty(torch.int32, frames * frame, classes),

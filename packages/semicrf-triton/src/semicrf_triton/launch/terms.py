@@ -30,20 +30,22 @@ def contiguous(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
 
 
 def terms_of(given: Potentials[Tensor]) -> Terms:
-    """All terms but the durations."""
-    return Terms(
-        given.emissions, given.transition, given.start, given.end, given.begin, given.finish, given.lengths
-    )
+    """The terms that are read as scores."""
+    return Terms(given.emissions, given.start, given.end, given.begin, given.finish, given.lengths)
 
 
-def weights_of(duration: Tensor) -> Weights:
-    """The exponentials of the durations."""
-    weights = Weights(
-        torch.empty(duration.shape, dtype=torch.float32, device=duration.device),
-        torch.empty(duration.shape, dtype=torch.int32, device=duration.device),
-    )
-    exp_kernel[(triton.cdiv(duration.numel(), BLOCK),)](duration, *weights, duration.numel(), BLOCK=BLOCK)
-    return weights
+def weights_of(given: Potentials[Tensor]) -> Weights:
+    """The terms that are read as weights."""
+    return Weights(*exponentials(given.transition), *exponentials(given.duration))
+
+
+def exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Mantissas and exponents of the exponentials."""
+    mantissas = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+    exponents = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
+    count = scores.numel()
+    exp_kernel[(triton.cdiv(count, BLOCK),)](scores, mantissas, exponents, count, BLOCK=BLOCK)
+    return mantissas, exponents
 
 
 def fixed_of(duration: Tensor) -> Tensor:

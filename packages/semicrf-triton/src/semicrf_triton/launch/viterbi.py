@@ -22,16 +22,16 @@ def viterbi(potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     blocks = blocks_for(classes)
     given = contiguous(potentials)
     device = given.emissions.device
-    rows = max_duration + blocks.tile + blocks.wide
+    rows = max_duration + blocks.tile + blocks.best
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
     final = torch.empty(batch, dtype=torch.int32, device=device)
     viterbi_kernel[(batch,)](
-        terms_of(given), fixed_of(given.duration), window, lasted, previous, final,
+        terms_of(given), given.transition, fixed_of(given.duration), window, lasted, previous, final,
         rows, time, max_duration, classes,
         BY_POSITION=given.transition.ndim == 4, BY_SEQUENCE=given.duration.ndim == 3,
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, num_warps=blocks.warps,
+        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, num_warps=blocks.warps,
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
     durations = torch.zeros_like(labels)

@@ -1,0 +1,116 @@
+"""On a GPU: sizes that only a GPU can take, against the compiled float64 scan; and how a launch behaves."""
+
+import copy
+
+import pytest
+import torch
+
+from semicrf_reference import compiled
+from semicrf_spec.testing import FLOAT32_LOG_PARTITION, FLOAT32_POSTERIOR, assert_close, random_potentials
+from semicrf_triton import operators
+from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.scan import scan_kernel
+from semicrf_triton.kernels.viterbi import viterbi_kernel
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+SIZES = [
+    # B, T, K, C
+    (32, 500, 30, 39),
+    (16, 1000, 100, 24),
+    (2, 10_000, 200, 6),
+    (1, 100_000, 300, 24),
+    (1, 100_000, 1, 24),
+    (1, 1_000_000, 20, 6),
+    (2, 2_000, 3000, 100),
+]
+
+
+def on_gpu(size, **options):
+    """The same float32 terms on both devices."""
+    given = random_potentials(*size, seed=1, **options).map(torch.from_numpy)
+    cpu = given.map(lambda term: term.float() if term.is_floating_point() else term)
+    return cpu, cpu.map(torch.Tensor.cuda)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
+    cpu, gpu = on_gpu(size, lengths=[size[1], *range(size[1] - 1, size[1] - size[0], -1)])
+    named = dict(cpu.items())
+    total, *counts = operators.posteriors(*gpu.terms(), True)
+    assert_close(total.cpu(), compiled.log_partition(**named), FLOAT32_LOG_PARTITION)
+    exact = compiled.posteriors(**named)
+    wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations)
+    for found, want in zip(counts, wanted, strict=False):
+        assert_close(found.cpu(), want, FLOAT32_POSTERIOR)
+    scores, labels, durations = operators.viterbi(*gpu.terms())
+    best = compiled.viterbi(**named)
+    assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
+    assert int(durations.max()) <= size[2]
+    assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
+
+
+def test_nothing_is_compiled_again_when_sizes_change():
+    kernels = (scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel)
+
+    def compiled_so_far():
+        return [len(kernel.device_caches[torch.cuda.current_device()][0]) for kernel in kernels]
+
+    def run(size):
+        _, gpu = on_gpu(size, lengths=[size[1]] * size[0])
+        operators.log_partition(*gpu.terms())
+        operators.posteriors(*gpu.terms(), False)
+        operators.viterbi(*gpu.terms())
+
+    run((2, 64, 16, 6))
+    before = compiled_so_far()
+    for size in ((2, 65, 16, 6), (3, 48, 1, 6), (1, 1, 2, 6), (5, 129, 300, 6), (2, 63, 17, 6)):
+        run(size)
+    assert compiled_so_far() == before
+
+
+def test_a_launch_waits_for_nothing():
+    _, gpu = on_gpu((2, 70, 9, 5), lengths=[70, 12])
+    calls = [
+        lambda o=o: o(*gpu.terms())
+        for o in (operators.log_partition, operators.posteriors, operators.viterbi)
+    ]
+    for call in calls:
+        call()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for call in calls:
+            call()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_training_step_of_the_head_is_captured_as_a_cuda_graph():
+    semicrf_nn = pytest.importorskip("semicrf_nn")
+    head = semicrf_nn.SemiMarkovCRFHead(num_classes=4, max_duration=7, hidden_dim=8).cuda()
+    twin = copy.deepcopy(head)
+    hidden = torch.randn(3, 30, 8, device="cuda")
+    labels = torch.randint(0, 4, (3, 5), device="cuda").repeat_interleave(6, 1)
+    lengths = torch.tensor([30, 12, 24], device="cuda")
+
+    def step(model):
+        model.zero_grad(set_to_none=True)
+        loss = model.compute_loss(hidden, lengths, labels)
+        loss.backward()
+        return loss
+
+    expected = step(twin)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(head)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step(head)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(loss, expected)
+    for found, want in zip(head.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(found.grad, want.grad)

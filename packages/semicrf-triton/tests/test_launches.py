@@ -1,0 +1,89 @@
+"""Launches as Triton takes them, on a GPU that is not there: everything but the run itself."""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+
+from semicrf_spec.testing import random_potentials
+
+if importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("needs Triton, and its compiler", allow_module_level=True)
+
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from semicrf_triton import operators
+from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.scan import scan_kernel
+from semicrf_triton.kernels.terms import exp_kernel
+from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viterbi_kernel
+
+KERNELS = (
+    exp_kernel, scan_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel, viterbi_kernel,
+    traceback_kernel,
+)  # fmt: skip
+DEVICE = 0
+
+
+class Absent:
+    """What Triton asks of a driver before it runs anything."""
+
+    def get_current_device(self):
+        return DEVICE
+
+    def get_current_stream(self, device=None):
+        return 0
+
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+
+@pytest.fixture
+def compile_only(monkeypatch):
+    """Launches that compile, as for an H100, and do not run."""
+    launch = JITFunction.run
+
+    def warm_up(self, *arguments, warmup, **options):
+        return launch(self, *arguments, warmup=True, **options)
+
+    monkeypatch.setattr(JITFunction, "run", warm_up)
+    monkeypatch.setattr(driver, "_active", Absent())  # reset_active() would look for a GPU
+
+
+def launch_all(size, dtype=torch.float32):
+    """Every operator on random terms."""
+    batch, time, *_ = size
+    given = random_potentials(*size, lengths=[time] * batch).map(torch.from_numpy)
+    terms = given.map(lambda term: term.to(dtype) if term.is_floating_point() else term).terms()
+    operators.log_partition(*terms)
+    operators.posteriors(*terms, False)
+    operators.viterbi(*terms)
+
+
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+def test_nothing_is_compiled_again_when_lengths_durations_or_batches_change(compile_only):
+    launch_all((2, 64, 16, 6))
+    before = [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS]
+    assert all(before)
+    for size in ((2, 65, 16, 6), (3, 48, 1, 6), (1, 1, 2, 6), (5, 129, 300, 6), (2, 63, 17, 6)):
+        launch_all(size)
+    assert [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS] == before
+
+
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_every_dtype_is_compiled(compile_only, dtype):
+    before = set(scan_kernel.device_caches[DEVICE][0])
+    launch_all((1, 4, 2, 3), dtype)
+    assert len(set(scan_kernel.device_caches[DEVICE][0]) - before) == 1
+
+
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+def test_more_labels_are_compiled_anew(compile_only):
+    launch_all((1, 4, 2, 3))
+    before = set(scan_kernel.device_caches[DEVICE][0])
+    launch_all((1, 4, 2, 17))
+    assert len(set(scan_kernel.device_caches[DEVICE][0]) - before) == 1
