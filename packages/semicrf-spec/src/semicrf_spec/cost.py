@@ -58,14 +58,13 @@ def training_bytes(backend: Backend, size: Size) -> int:
         return 4 * b * t * c * (k + c) * FLOAT64
     if backend == "compiled":
         return b * (3 * t * c + 2 * k * c + 2 * c * c) * FLOAT64
-    return (b * (6 * t * c + k * c + c * c) + 2 * (k + c) * c) * FLOAT32
+    return b * (6 * t * c + k * c + c * c) * FLOAT32
 
 
 def inference_bytes(backend: Backend, size: Size) -> int:
     """Bytes alive at the peak of `log_partition` without gradients, beyond the inputs.
 
-    The scans keep a window of K positions, the compiled one for every thread: here, for every sequence. The
-    triton kernels have the exponentials of durations and transitions besides.
+    The scans keep a window of K positions, the compiled one for every thread: here, for every sequence.
     """
     b, _, k, c = size
     if backend in ("enumeration", "edges"):
@@ -73,5 +72,5 @@ def inference_bytes(backend: Backend, size: Size) -> int:
     if backend == "compiled":
         return b * (10 * k + 4 * c) * c * FLOAT64
     if backend == "triton":
-        return (3 * b * k * c + 2 * (k + c) * c) * FLOAT32
+        return b * (3 * k + 2 * c) * c * FLOAT32
     return b * (k + c) * c * FLOAT64
