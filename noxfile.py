@@ -60,7 +60,7 @@ def kernels(session: nox.Session, triton: str) -> None:
     interpret = {} if shutil.which("nvidia-smi") else {"TRITON_INTERPRET": "1"}
     tests = ROOT / "packages" / "semicrf-triton" / "tests"
     session.run("pytest", "--numprocesses", "auto", str(tests / "kernels"), *session.posargs, env=interpret)
-    session.run("pytest", str(tests / "test_launches.py"))
+    session.run("pytest", str(tests / "test_launches.py"), "benchmarks/kernels", "benchmarks/gpu")
     session.run("python", "-m", "benchmarks.kernels")
 
 

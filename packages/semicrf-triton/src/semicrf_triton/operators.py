@@ -12,9 +12,11 @@ from torch import Tensor
 from semicrf_spec import Potentials
 from semicrf_spec.operators import score_at, statistics_dtype, terms_and_boundaries
 
+OLDEST = (3, 6)
+"""The first version of Triton that the kernels compile with."""
 NO_TRITON = (
-    "the GPU kernels need Triton, which GPU builds of PyTorch bring: install such a build, or "
-    "pip install 'semicrf-triton[interpret]'; else move the tensors to the CPU or use backend='eager'"
+    "the GPU kernels need Triton 3.6 or newer, which GPU builds of PyTorch from 2.11 on bring: install one, "
+    "or pip install 'semicrf-triton[interpret]'; else move the tensors to the CPU or use backend='eager'"
 )
 NO_ROOM = "this GPU has too little {} for the kernels: use backend='eager', or move the tensors to the CPU"
 
@@ -28,9 +30,11 @@ def launched(operator: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(operator)
     def call(emissions: Tensor, *arguments: Any) -> Any:
         try:
-            from triton import OutOfResources  # here, as the package is importable everywhere
+            from triton import OutOfResources, __version__  # here: the package imports everywhere
         except ImportError as error:
             raise RuntimeError(NO_TRITON) from error
+        if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
+            raise RuntimeError(f"Triton {__version__} is too old: {NO_TRITON}")
         try:
             with torch.cuda.device_of(emissions):  # type: ignore[no-untyped-call]  # PyTorch's
                 return operator(emissions, *arguments)
@@ -65,9 +69,10 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
 @launched
 def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     """`semicrf::viterbi`: scores, labels and durations."""
+    from semicrf_triton.launch.terms import prepared
     from semicrf_triton.launch.viterbi import viterbi as best_of
 
-    potentials: Potentials[Any] = Potentials(*terms)
+    potentials: Potentials[Any] = prepared(Potentials(*terms))  # type: ignore[arg-type]
     labels, durations, allowed = best_of(potentials)
     scores = score_at(labels.clamp(min=0), durations, potentials)
     return torch.where(allowed, scores, -torch.inf), labels, durations

@@ -1,5 +1,7 @@
 """Every operator against the float64 oracle."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,30 +73,38 @@ def assert_answered_as_by_the_oracle(terms, *, same_path=False):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("max_duration", MAX_DURATIONS)
+@pytest.mark.parametrize("max_duration", MAX_DURATIONS if torch.cuda.is_available() else (1, 3))
 @pytest.mark.parametrize("name", case_names())
 def test_every_named_case_is_answered_as_by_the_oracle(name, max_duration, device):
     assert_answered_as_by_the_oracle(float32(case(name, max_duration), device), same_path=True)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("optional", [True, False])
-def test_every_size_is_answered_as_by_the_oracle(size, optional, device):
+def test_every_size_is_answered_as_by_the_oracle(size, device):
     *sizes, lengths = size
-    terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=optional)
+    terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=sizes[-1] % 2 == 1)
     assert_answered_as_by_the_oracle(float32(terms, device))
 
 
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
-@pytest.mark.parametrize("share", [0.2, 0.6])
-def test_what_is_forbidden_in_a_term_is_forbidden(name, share, device):
+def test_what_is_forbidden_in_a_term_is_forbidden(name, device):
     terms = dict(random_potentials(2, 20, 9, 4, seed=6, lengths=[20, 17]).items())
-    forbidden = torch.rand(terms[name].shape, generator=torch.Generator().manual_seed(7)) < share
+    forbidden = torch.rand(terms[name].shape, generator=torch.Generator().manual_seed(7)) < 0.4
     terms[name] = torch.as_tensor(terms[name]).masked_fill(forbidden, -torch.inf).numpy()
     assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
 
 
-@pytest.mark.parametrize("scale", [1e-3, 30.0, 1e4])
+@pytest.mark.parametrize("mask", [-1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
+def test_finite_masks_leave_nothing_of_what_they_mask_and_the_rest_alone(name, mask, device):
+    terms = float32(random_potentials(1, 20, 5, 2, seed=6), device)
+    masked = getattr(terms, name).clone().view(-1)
+    masked[1::17] = mask
+    given = {**dict(terms.items()), name: masked.view(getattr(terms, name).shape)}
+    assert_answered_as_by_the_oracle(Potentials(**given))
+
+
+@pytest.mark.parametrize("scale", [30.0, 1e4])
 @pytest.mark.parametrize("by_position", [False, True])
 def test_scores_of_any_size_are_summed_as_by_the_oracle(scale, by_position, device):
     terms = dict(random_potentials(2, 20, 6, 4, seed=8, scale=scale, lengths=[20, 17]).items())
@@ -159,7 +169,7 @@ def assert_same_bits(found, expected):
 
 
 def test_twenty_launches_give_the_same_bits(device):
-    terms = float32(random_potentials(2, 2 if device.type == "cpu" else 500, 3, 3, seed=15), device).terms()
+    terms = float32(random_potentials(1, 2 if device.type == "cpu" else 500, 2, 2, seed=15), device).terms()
     for operator in (operators.posteriors, operators.viterbi):
         first = operator(*terms)
         for _ in range(20):
@@ -177,7 +187,36 @@ def test_what_is_no_score_makes_the_log_partition_nan_and_that_of_its_sequence_o
 
 
 def test_a_batch_without_positions_weighs_one(device):
-    assert_answered_as_by_the_oracle(float32(random_potentials(2, 0, 3, 2, seed=16), device))
+    terms = float32(random_potentials(2, 0, 3, 2, seed=16), device)
+    assert_answered_as_by_the_oracle(terms)
+    by_position = terms.emissions.new_zeros(2, 0, 2, 2)
+    assert_answered_as_by_the_oracle(replace(terms, transition=by_position))
+
+
+def test_an_empty_batch_has_empty_answers(device):
+    terms = float32(random_potentials(0, 5, 3, 2, seed=16), device)
+    assert operators.log_partition(*terms.terms()).shape == (0,)
+    assert operators.posteriors(*terms.terms(), True)[1].shape == (0, 5, 2)
+    assert operators.viterbi(*terms.terms())[1].shape == (0, 5)
+
+
+def test_lengths_that_cannot_be_are_held_to_those_that_can(device):
+    terms = float32(random_potentials(3, 5, 3, 2, seed=16, lengths=[5, 0, 5]), device)
+    wild = replace(terms, lengths=torch.tensor([6, -1, 2**32 + 3], device=device))
+    for operator in (operators.log_partition, operators.posteriors, operators.viterbi):
+        assert_same_bits(operator(*wild.terms()), operator(*terms.terms()))
+
+
+@pytest.mark.parametrize("score", [0.003, 0.0101, 1.7e-38])
+def test_what_is_small_beside_the_length_is_summed_as_well(score, device):
+    """The same rounding at every position adds up, to `1e-7` nats a position at most."""
+    positions = 60
+    zeros = torch.zeros(1, positions, 1, device=device)
+    for transition, emissions in ((score, 0.0), (0.0, score)):
+        terms = (zeros + emissions, zeros[0, :1] + transition, zeros[0, :1])
+        expected = eager.log_partition(*(term.cpu() for term in terms))
+        found = operators.log_partition(*terms, *(None,) * 5)
+        assert_close(found.cpu(), expected, FLOAT32_LOG_PARTITION, scale=positions / 10)
 
 
 def test_more_labels_than_the_kernels_hold_are_named(device):

@@ -154,7 +154,8 @@ def boundary_kernel(
 
     Of `position` it writes what has changed since the beginning of the chunk.
     """
-    b, chunk = tl.program_id(0), tl.program_id(1)
+    chunks = tl.cdiv(T + 1, CHUNK)
+    b, chunk = tl.program_id(0) // chunks, tl.program_id(0) % chunks
     c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
@@ -212,7 +213,7 @@ def boundary_kernel(
         rest += tl.sum(own, axis=0)
         whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
 
-    out = b.to(tl.int64) * tl.num_programs(1) + chunk
+    out = b.to(tl.int64) * chunks + chunk
     tl.store(counts.net + out * C + c, net, mask=c < C)
     if not BY_POSITION:
         pair = (out * C + c[:, None]) * C + c[None, :]
@@ -222,10 +223,11 @@ def boundary_kernel(
 @triton.jit(do_not_specialize=["T"])
 def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
     """Complete `position` by what has changed before the chunk, and divide by the mass that covers it."""
-    b, chunk = tl.program_id(0), tl.program_id(1)
+    chunks = tl.cdiv(T + 1, CHUNK)
+    b, chunk = tl.program_id(0) // chunks, tl.program_id(0) % chunks
     c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
-    out = b.to(tl.int64) * tl.num_programs(1) + chunk
+    out = b.to(tl.int64) * chunks + chunk
     before = tl.load(counts.net + out * C + c, mask=c < C, other=0).to(tl.float32) * UNIT
     drift = tl.full([], 1.0, tl.float32)
     for start in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, T), BLOCK_T):
@@ -236,26 +238,30 @@ def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr
         position = tl.where(inside, tl.maximum(position, 0.0), 0.0)
         cover = tl.sum(position, axis=1)
         cover = tl.where(cover > 0.0, cover, 1.0)[:, None]
-        tl.store(counts.position + place, position / cover, mask=mask)
         if counts.begins is not None:
             begins = tl.load(counts.begins + place, mask=inside, other=0.0)
             ends = tl.load(counts.ends + place, mask=inside, other=0.0)
+        tl.debug_barrier()  # no lane may read what another has written already
+        tl.store(counts.position + place, position / cover, mask=mask)
+        if counts.begins is not None:
             tl.store(counts.begins + place, begins / cover, mask=mask)
             tl.store(counts.ends + place, ends / cover, mask=mask)
         drift = tl.where(start < length, tl.sum(tl.where(i == 0, tl.sum(cover, axis=1), 0.0), axis=0), drift)
     tl.store(counts.cover + out, drift)
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K", "span", "chunks"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "span", "parts"])
 def duration_kernel(
-    terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, chunks,
+    terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, parts,
     BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Segments of some durations that begin in a span of chunks, counted."""
-    b, part = tl.program_id(0), tl.program_id(1)
+    blocks = tl.cdiv(K, BLOCK_D)
+    at_part, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+    b, part = at_part // parts, at_part % parts
     c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
-    d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
+    d = block * BLOCK_D + tl.arange(0, BLOCK_D)
     length = length_of(terms, b, T)
     forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
     total = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
@@ -265,7 +271,7 @@ def duration_kernel(
         found = segments(
             weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, K, C, c, BY_SEQUENCE
         )
-        drift = tl.load(counts.cover + b.to(tl.int64) * chunks + start // CHUNK)
+        drift = tl.load(counts.cover + b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK)
         total += tl.sum(found, axis=0).to(tl.float32) * (UNIT / drift)
-    place = ((b.to(tl.int64) * tl.num_programs(1) + part) * K + d[:, None]) * C + c[None, :]
+    place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
     tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])

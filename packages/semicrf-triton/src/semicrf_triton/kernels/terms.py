@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.wide import NOTHING, exp_wide, fixed_point, load_scores, power_of_fixed
+from semicrf_triton.kernels.wide import (
+    NOTHING,
+    exp_wide,
+    fixed_point,
+    limited,
+    load_scores,
+    power_of_fixed,
+)
 
 UNSEEN = tl.constexpr(2**62)
 """Above every score in fixed point, and every exponent."""
@@ -48,7 +55,7 @@ def length_of(terms, b, T):
     """Positions in a sequence."""
     length = T
     if terms.lengths is not None:
-        length = tl.minimum(tl.maximum(tl.load(terms.lengths + b).to(tl.int32), 0), T)
+        length = tl.load(terms.lengths + b).to(tl.int32)
     return length
 
 
@@ -76,6 +83,8 @@ def read_levels(emissions_ptr, place, mask, axis: tl.constexpr, NATS: tl.constex
     level = tl.where(-below <= above, below, above)
     level = tl.where(tl.abs(level) < UNSEEN, level, 0)
     own = tl.where(allowed, logarithm - tl.expand_dims(level, axis), 0)
+    if not NATS:
+        own = limited(own)
     return own, (mask & (score == -float("inf"))).to(tl.int32), level
 
 
@@ -88,7 +97,7 @@ def boundary_weight(terms, place, mask, side, passed):
         score += load_scores(terms.begin, place, mask & (sides == 0))
     if terms.finish is not None:
         score += load_scores(terms.finish, place, mask & (sides == 1))
-    mantissa, exponent = power_of_fixed(fixed_point(score) + passed)
+    mantissa, exponent = power_of_fixed(limited(fixed_point(score)) + passed)
     allowed = score > -float("inf")
     return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent, NOTHING)
 
@@ -99,8 +108,9 @@ def label_weight(score_ptr, c, C):
     score = tl.zeros(c.shape, tl.float32)
     if score_ptr is not None:
         score += load_scores(score_ptr, c, c < C)
-    mantissa, exponent = exp_wide(score)
-    return tl.where(c < C, mantissa, 0.0), tl.where(c < C, exponent, NOTHING)
+    mantissa, exponent = power_of_fixed(limited(fixed_point(score)))
+    allowed = (c < C) & (score > -float("inf"))
+    return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent, NOTHING)
 
 
 @triton.jit
@@ -108,9 +118,11 @@ def pairs(b, boundary, T, C, c, direction, BY_POSITION: tl.constexpr):
     """Where the transitions at a boundary are, from a row to a column in the direction of the scan."""
     here, there = c[:, None], c[None, :]
     place = tl.where(direction == 0, here * C + there, there * C + here).to(tl.int64)
+    mask = (here < C) & (there < C)
     if BY_POSITION:
         place += (b.to(tl.int64) * T + boundary) * C * C
-    return place, (here < C) & (there < C)
+        mask &= here * 0 + boundary < T  # of a sequence without positions there are none
+    return place, mask
 
 
 @triton.jit

@@ -80,6 +80,7 @@ def best_open(
         newer = top >= best
         lasted = tl.where(newer, (step + j)[None, :] - latest + 1, lasted)
         best = tl.where(newer, top, best)
+        tl.debug_barrier()  # no lane may read what another has written already
         tl.store(
             window_ptr + place, tl.where(dead[:, None], FORBIDDEN, settle(held + through[:, None])), mask=mask
         )
@@ -193,7 +194,7 @@ def traceback_kernel(
     label = tl.load(final_ptr + b)
     stop = T
     if lengths_ptr is not None:
-        stop = tl.minimum(tl.maximum(tl.load(lengths_ptr + b).to(tl.int32), 0), T)
+        stop = tl.load(lengths_ptr + b).to(tl.int32)
     stop = tl.where(label < 0, 0, stop)
     first = b.to(tl.int64) * T
     while stop > 0:

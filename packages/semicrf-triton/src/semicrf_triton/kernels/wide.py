@@ -24,14 +24,16 @@ _PRECISION = 38  # so that the product with the 24 bits of a float32 fits into i
 LOG2_E = tl.constexpr(round(2**_PRECISION / math.log(2.0)))
 ONE = tl.constexpr(2**_PRECISION)
 LOG2_E_SHIFT = tl.constexpr(_PRECISION - _BITS)
-LOG2_E_FLOAT64 = tl.constexpr(2.0**_BITS / math.log(2.0))
-ONE_FLOAT64 = tl.constexpr(2.0**_BITS)
+LOG2_E_FLOAT64 = tl.constexpr(1.0 / math.log(2.0))
+UNITS = tl.constexpr(2.0**_BITS)
 
 LARGEST_SCORE = tl.constexpr(1e8)
 """Finite scores beyond it, of either sign, count as it."""
 
-LARGEST_EXPONENT = tl.constexpr(2**26)
-"""Exponents beyond it, relative to those beside them, count as it: 4.6e7 nats."""
+_BITS_OF_A_SCORE = 21
+LARGEST_EXPONENT = tl.constexpr(2**_BITS_OF_A_SCORE)
+"""The most that one score adds to an exponent, 1.4e6 nats: those of 16 positions stay far below NOTHING."""
+LARGEST_FIXED = tl.constexpr(2 ** (_BITS_OF_A_SCORE + _BITS))
 
 NOTHING = tl.constexpr(-(2**29))
 """The exponent of 0, below any other; two of them can be added, and compared with a third."""
@@ -52,31 +54,37 @@ def fixed_point(score, NATS: tl.constexpr = False):
     allowed = score > -float("inf")
     score = tl.where(allowed, tl.minimum(tl.maximum(score, -LARGEST_SCORE), LARGEST_SCORE), 0.0)
     if score.dtype == tl.float64:
-        fixed = tl.floor(score * (ONE_FLOAT64 if NATS else LOG2_E_FLOAT64) + 0.5).to(tl.int64)
+        fixed = tl.floor(score * (1.0 if NATS else LOG2_E_FLOAT64) * UNITS + 0.5).to(tl.int64)
     else:
         bits = score.to(tl.int32, bitcast=True)
         power = (bits >> 23) & 255  # that of the last of the 24 bits, plus 150
         product = ((bits & 0x7FFFFF) | 0x800000).to(tl.int64) * (ONE if NATS else LOG2_E)
-        shift = tl.minimum(LOG2_E_SHIFT + 150 - power, 63).to(tl.int64)
-        half = tl.full([], 1, tl.int64) << (shift - 1)
-        size = (product + half) >> shift
+        below = tl.minimum(LOG2_E_SHIFT + 149 - power, 63).to(tl.int64)
+        size = ((product >> below) + 1) >> 1
         fixed = tl.where(bits < 0, -size, size)
     return fixed
 
 
 @triton.jit
+def limited(logarithm):
+    """A fixed-point logarithm, or the largest there is for one score."""
+    return tl.minimum(tl.maximum(logarithm, -LARGEST_FIXED), LARGEST_FIXED)
+
+
+@triton.jit
 def power_of_fixed(logarithm):
-    """`2**logarithm` of a fixed-point logarithm."""
+    """`2**logarithm` of a fixed-point logarithm, of a few scores that are limited."""
     fraction = (logarithm & FRACTION_MASK).to(tl.float32) * FRACTION_UNIT
-    exponent = logarithm >> FRACTION_BITS
-    exponent = tl.minimum(tl.maximum(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT)
-    return tl.exp2(fraction), exponent.to(tl.int32)
+    return tl.exp2(fraction), (logarithm >> FRACTION_BITS).to(tl.int32)
 
 
 @triton.jit
 def exp_wide(score):
-    """`exp(score)`."""
-    mantissa, exponent = power_of_fixed(fixed_point(score))
+    """`exp(score)`, rounded once: by way of float64, so for scores that are read once."""
+    logarithm = tl.where(score > -float("inf"), score.to(tl.float64) * LOG2_E_FLOAT64, 0.0)
+    logarithm = tl.minimum(tl.maximum(logarithm, -LARGEST_EXPONENT), LARGEST_EXPONENT)
+    whole = tl.floor(logarithm)
+    mantissa, exponent = normal(tl.exp2(logarithm - whole).to(tl.float32), whole.to(tl.int32))
     allowed = score > -float("inf")
     return tl.where(allowed, mantissa, 0.0), tl.where(allowed, exponent, NOTHING)
 

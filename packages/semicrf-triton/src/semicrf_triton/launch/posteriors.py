@@ -55,19 +55,19 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
     }
     of_segments = {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": blocks.deep, **of_all}
     scans = (scanned.terms, scanned.weights, scanned.opens, scanned.sums)
-    boundary_kernel[(batch, chunks)](
+    boundary_kernel[(batch * chunks,)](
         *scans, scanned.passed, counts, rows, *sizes, BY_POSITION=scanned.by_position, **of_segments
     )
     counts = counts._replace(net=counts.net.cumsum(1) - counts.net)
-    cover_kernel[(batch, chunks)](scanned.terms, counts, time, classes, **of_all)
+    cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all)
 
     span = blocks.chunk * triton.cdiv(
         4 * max_duration, blocks.chunk
     )  # so that sums are small beside emissions
     parts = max(triton.cdiv(time, span), 1)
     durations = empty(parts, max_duration, classes)
-    duration_kernel[(batch, parts, triton.cdiv(max_duration, blocks.deep))](
-        *scans, counts, durations, rows, *sizes, span, chunks, **of_segments
+    duration_kernel[(batch * parts * triton.cdiv(max_duration, blocks.deep),)](
+        *scans, counts, durations, rows, *sizes, span, parts, **of_segments
     )
 
     cover: Tensor = counts.cover

@@ -15,7 +15,7 @@ from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.wide import FRACTION_BITS
 from semicrf_triton.launch.blocks import Blocks, blocks_for
-from semicrf_triton.launch.terms import contiguous, terms_of, weights_of
+from semicrf_triton.launch.terms import prepared, terms_of, weights_of
 
 NATS = math.log(2.0)
 """Of one bit."""
@@ -49,7 +49,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     batch, time, classes = potentials.shape
     max_duration = potentials.max_duration
     blocks = blocks_for(classes)
-    given = contiguous(potentials)
+    given = prepared(potentials)
     frame = FRAME.value
     window = max_duration + blocks.tile + blocks.wide + frame
     frames = max(triton.cdiv(time if keep else min(time, window), frame), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import triton
 from torch import Tensor
@@ -15,18 +17,20 @@ LARGEST = 2**31 - 2**20
 """Entries of a sequence are numbered by int32, those past its end included."""
 
 
-def contiguous(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
-    """The terms without their history, copied where they are views.
+def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
+    """The terms without their history, copied where they are views, and lengths held between 0 and T.
 
     Raises: ValueError for more entries than the kernels can number.
     """
     _, time, classes = potentials.shape
-    if time * classes >= LARGEST:
-        raise ValueError(
-            f"T * C = {time * classes} is more than the GPU kernels can number, {LARGEST}: cut the sequence, "
-            "or move the tensors to the CPU"
-        )
-    return potentials.map(lambda term: term.detach().contiguous())
+    for name, count in (("T", time), ("K", potentials.max_duration)):
+        if count * classes >= LARGEST:
+            raise ValueError(
+                f"{name} * C = {count * classes} is more than the GPU kernels can number, {LARGEST}: "
+                "use backend='eager', or move the tensors to the CPU"
+            )
+    given = potentials.map(lambda term: term.detach().contiguous())
+    return given if given.lengths is None else replace(given, lengths=given.lengths.long().clamp(0, time))
 
 
 def terms_of(given: Potentials[Tensor]) -> Terms:

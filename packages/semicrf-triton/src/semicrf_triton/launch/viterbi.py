@@ -9,7 +9,7 @@ from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import blocks_for
-from semicrf_triton.launch.terms import contiguous, fixed_of, terms_of
+from semicrf_triton.launch.terms import fixed_of, prepared, terms_of
 
 POSITIONS = 128
 """Labels that the walk back writes at once."""
@@ -20,9 +20,9 @@ def viterbi(potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     batch, time, classes = potentials.shape
     max_duration = potentials.max_duration
     blocks = blocks_for(classes)
-    given = contiguous(potentials)
+    given = prepared(potentials)
     device = given.emissions.device
-    rows = max_duration + blocks.tile + blocks.best
+    rows = max(min(time, max_duration + blocks.tile + blocks.best), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
