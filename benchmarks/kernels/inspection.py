@@ -14,6 +14,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from semicrf_triton.launch.blocks import options
+
 from .variants import Variant
 
 TARGETS = {
@@ -57,8 +59,10 @@ def compile_for(variant: Variant, target: GPUTarget) -> Any:
     """The kernel, compiled for a GPU that need not be there."""
     signature, constants = variant.signature()
     source = ASTSource(fn=variant.kernel, signature=signature, constexprs=constants)
-    warps = variant.warps if target.backend == "cuda" else max(variant.warps // 2, 1)  # warps of 64 threads
-    return triton.compile(source, target=target, options={"num_warps": warps})
+    chosen = options(variant.warps)
+    if target.backend == "hip":
+        chosen = {"num_warps": variant.warps}
+    return triton.compile(source, target=target, options=chosen)
 
 
 def usage(variant: Variant, target: GPUTarget) -> Usage:

@@ -50,8 +50,8 @@ class Variant:
         for name, value in self.constants.items():
             signature[name] = "constexpr"
             values[(names.index(name),)] = value
-        assert list(signature) == list(names), f"{self.name}: {list(signature)} are not {names}"
-        return signature, values
+        assert set(signature) == set(names), f"{self.name}: {list(signature)} are not {names}"
+        return {name: signature[name] for name in names}, values
 
 
 def variants() -> Iterator[Variant]:
@@ -78,19 +78,14 @@ def of_blocks(
     deep = {"BLOCK_D": blocks.deep}
     scanned = (terms, weights, OPENS, SUMS)
 
-    def variant(kernel: Any, types: tuple[Any, ...], **constants: Any) -> Variant:
-        return Variant(kernel, what, types, constants, blocks.warps)
+    def variant(kernel: Any, types: tuple[Any, ...], warps: int, **constants: Any) -> Variant:
+        return Variant(kernel, what, types, constants, warps)
 
-    yield variant(scan_kernel, (*scanned, passed, *sizes), **flags, **chunk, **wide)
-    yield variant(boundary_kernel, (*scanned, passed, counts, *sizes), **flags, **chunk, **at, **deep)
-    yield variant(cover_kernel, (terms, counts, "i32", "i32"), **chunk, **at)
-    spans = ("i32", "i32")
-    yield variant(
-        duration_kernel, (*scanned, counts, FLOATS, *sizes, *spans), BY_SEQUENCE=False, **chunk, **at, **deep
-    )
-    yield variant(
-        viterbi_kernel,
-        (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes),
-        **flags,
-        **{**wide, "BLOCK_K": blocks.best},
-    )
+    yield variant(scan_kernel, (*scanned, passed, *sizes), blocks.warps, **flags, **wide, **chunk)
+    arguments = (*scanned, passed, counts, *sizes)
+    yield variant(boundary_kernel, arguments, blocks.helpers, **flags, **chunk, **at, **deep)
+    yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
+    arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
+    yield variant(duration_kernel, arguments, blocks.helpers, BY_SEQUENCE=False, **chunk, **at, **deep)
+    arguments = (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
+    yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})

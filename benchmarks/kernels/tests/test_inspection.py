@@ -51,5 +51,5 @@ def test_float64_arithmetic_is_found():
 
 
 def test_spilled_registers_are_found():
-    faults = found(f"scan_kernel {SPILLING}").faults
+    faults = found(f"scan_kernel {SPILLING[0]}").faults
     assert [fault for fault in faults if "spilled" in fault]

@@ -161,7 +161,6 @@ def boundary_kernel(
     forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
     net = tl.zeros([BLOCK_C], tl.int64)
     flow = tl.zeros([BLOCK_C, BLOCK_C], tl.float32)
-    matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, 0, BY_POSITION)
     at_chunk = ((2 * b).to(tl.int64) * tl.cdiv(T, CHUNK) + chunk) * C + c
     inside = (c < C) & (chunk * CHUNK + 0 * c < length)
     whole = tl.load(passed_emissions.whole + at_chunk, mask=inside, other=0)
@@ -199,6 +198,7 @@ def boundary_kernel(
         open_e += whole[None, :]
         farthest = tl.max(tl.where(begins > 0.0, open_e, -UNSEEN), axis=1)
         open_e = relative(open_e - tl.where(farthest > -UNSEEN, farthest, 0)[:, None])
+        matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, 0, BY_POSITION)
         for at in range(tl.maximum(1 - start, 0), tl.minimum(BLOCK_T, length - start)):
             entered = tl.maximum(row(enter_m, i, at), 1.0)
             star_m, star_e = row(open_m, i, at) / entered, row(open_e, i, at) - row(enter_e, i, at)

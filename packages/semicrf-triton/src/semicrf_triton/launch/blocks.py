@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+
+REGISTERS = 65_536
+"""32-bit registers of an NVIDIA multiprocessor, and so of the programs on it."""
+
+
+def options(warps: int) -> dict[str, int]:
+    """How a kernel is compiled: so many warps, and all registers that they can have.
+
+    Without a number of registers the compiler for NVIDIA GPUs spills some to fit one more program beside.
+    """
+    if torch.version.hip:
+        return {"num_warps": warps}
+    return {"num_warps": warps, "maxnreg": min(REGISTERS // (32 * warps), 255)}
+
 
 class Blocks(NamedTuple):
     """How much a program holds at once: constants of its compilation."""
@@ -11,8 +26,9 @@ class Blocks(NamedTuple):
     classes: int  # labels, a power of two
     tile: int  # positions that a scan takes one by one between two wide sums
     wide: int  # open segments that such a sum reads at once
-    warps: int  # of 32 threads
+    warps: int  # of 32 threads, in a scan
     deep: int  # durations that posteriors take at once
+    helpers: int  # warps that take posteriors
 
     @property
     def best(self) -> int:
@@ -31,12 +47,12 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
-    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4),
-    Blocks(classes=32, tile=8, wide=16, warps=8, deep=4),
-    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2),
-    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1),
+    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4, helpers=4),
+    Blocks(classes=32, tile=8, wide=16, warps=8, deep=2, helpers=4),
+    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2, helpers=8),
+    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1, helpers=16),
 )
-"""So much that all a step needs stays in registers; of 128 labels it does not, and such kernels spill."""
+"""So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64."""
 
 
 def blocks_for(classes: int) -> Blocks:

@@ -9,6 +9,7 @@ import triton
 from torch import Tensor
 
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.launch.blocks import options
 from semicrf_triton.launch.scan import Scanned
 
 
@@ -51,7 +52,7 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
         "CHUNK": blocks.chunk,
         "BLOCK_C": blocks.classes,
         "BLOCK_T": blocks.positions,
-        "num_warps": blocks.warps,
+        **options(blocks.helpers),
     }
     of_segments = {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": blocks.deep, **of_all}
     scans = (scanned.terms, scanned.weights, scanned.opens, scanned.sums)

@@ -14,7 +14,7 @@ from semicrf_triton.kernels.open import FRAME, Open
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.wide import FRACTION_BITS
-from semicrf_triton.launch.blocks import Blocks, blocks_for
+from semicrf_triton.launch.blocks import Blocks, blocks_for, options
 from semicrf_triton.launch.terms import prepared, terms_of, weights_of
 
 NATS = math.log(2.0)
@@ -85,6 +85,6 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
         found.terms, found.weights, found.opens, found.sums, found.passed,
         frames * frame, time, max_duration, classes,
         BY_POSITION=found.by_position, BY_SEQUENCE=found.by_sequence, CHUNK=blocks.chunk,
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, num_warps=blocks.warps,
+        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, **options(blocks.warps),
     )  # fmt: skip
     return found

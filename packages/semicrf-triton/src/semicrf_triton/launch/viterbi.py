@@ -8,7 +8,7 @@ from torch import Tensor
 from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import blocks_for
+from semicrf_triton.launch.blocks import blocks_for, options
 from semicrf_triton.launch.terms import fixed_of, prepared, terms_of
 
 POSITIONS = 128
@@ -31,7 +31,7 @@ def viterbi(potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         terms_of(given), given.transition, fixed_of(given.duration), window, lasted, previous, final,
         rows, time, max_duration, classes,
         BY_POSITION=given.transition.ndim == 4, BY_SEQUENCE=given.duration.ndim == 3,
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, num_warps=blocks.warps,
+        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
     durations = torch.zeros_like(labels)
