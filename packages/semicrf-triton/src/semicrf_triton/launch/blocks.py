@@ -10,13 +10,14 @@ REGISTERS = 65_536
 """32-bit registers of an NVIDIA multiprocessor, and so of the programs on it."""
 
 
-def options(warps: int) -> dict[str, int]:
-    """How a kernel is compiled: so many warps, and all registers that they can have.
+def options(warps: int, *, amd: bool = torch.version.hip is not None) -> dict[str, int]:
+    """How a kernel is compiled: so many warps of 32 threads, and all registers that they can have.
 
     Without a number of registers the compiler for NVIDIA GPUs spills some to fit one more program beside.
+    AMD's warps have 64 threads.
     """
-    if torch.version.hip:
-        return {"num_warps": warps}
+    if amd:
+        return {"num_warps": max(warps // 2, 1)}
     return {"num_warps": warps, "maxnreg": min(REGISTERS // (32 * warps), 255)}
 
 
