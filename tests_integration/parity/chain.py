@@ -10,8 +10,12 @@ import torch
 
 from semicrf_nn import SemiCRF
 from semicrf_spec import Potentials, enumerate_batch
-from semicrf_spec.operators import Posteriors, Segmentation
+from semicrf_spec.operators import Posteriors, Segmentation, sampling
+from semicrf_spec.potentials import SHAPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
+
+SAMPLES = 8
+"""Of each case. They are the same where the uniform numbers are, unless one is within rounding of a share."""
 
 
 def enumeration() -> SimpleNamespace:
@@ -44,8 +48,24 @@ def enumeration() -> SimpleNamespace:
         scores = torch.tensor([score for score, _ in best], dtype=torch.float64)
         return Segmentation(found.labels, found.durations, found.lengths, scores)
 
+    def draw(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        *given, uniforms = arguments
+        terms = dict(zip(SHAPES, given, strict=True))
+        each = [
+            Segmentation.from_list(
+                [e.draw(u) for e, u in zip(listed(terms), sample, strict=True)],
+                num_positions=uniforms.shape[2],
+            )
+            for sample in uniforms.numpy()
+        ]
+        return torch.stack([s.labels for s in each]), torch.stack([s.durations for s in each])
+
     return SimpleNamespace(
-        log_partition=log_partition, posteriors=posteriors, viterbi=viterbi, entropy=entropy
+        log_partition=log_partition,
+        posteriors=posteriors,
+        viterbi=viterbi,
+        entropy=entropy,
+        sample=sampling(draw),
     )
 
 
@@ -56,6 +76,7 @@ def head_distribution() -> SimpleNamespace:
         posteriors=lambda **terms: SemiCRF(**terms).posteriors,
         viterbi=lambda **terms: SemiCRF(**terms).mode,
         entropy=lambda **terms: SemiCRF(**terms).entropy(),
+        sample=lambda n, temperature, generator, **terms: SemiCRF(**terms).sample(n, temperature, generator),
     )
 
 
@@ -74,3 +95,12 @@ def assert_agree(candidate: Any, oracle: Any, potentials: Potentials[Any]) -> No
     found, wanted = candidate.viterbi(**terms), oracle.viterbi(**terms)
     assert_close(found.scores, wanted.scores, FLOAT64_RELATIVE, "scores")
     assert found.to_list() == wanted.to_list()
+    for temperature in (1.0, 3.0):
+        found, wanted = (
+            implementation.sample(
+                **terms, n=SAMPLES, temperature=temperature, generator=torch.Generator().manual_seed(1)
+            )
+            for implementation in (candidate, oracle)
+        )
+        assert_close(found.scores, wanted.scores, FLOAT64_RELATIVE, "scores of samples")
+        assert found.to_list() == wanted.to_list(), "samples of one seed differ"

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from semicrf_reference import eager
+from semicrf_reference.eager.sample import draw
 from semicrf_spec import Potentials
-from semicrf_spec.operators import Segmentation
+from semicrf_spec.operators import Segmentation, sampling
 from semicrf_spec.testing import case
 from tests_integration.parity.chain import assert_agree
 
@@ -18,9 +19,14 @@ def altered(change) -> SimpleNamespace:
     """The oracle, given other terms than it was asked about."""
 
     def asked(function):
-        return lambda **terms: function(**change(terms))
+        def answer(**given):
+            terms = {name: term for name, term in given.items() if isinstance(term, torch.Tensor)}
+            options = {name: option for name, option in given.items() if name not in terms}
+            return function(**options, **change(terms))
 
-    names = ("log_partition", "posteriors", "viterbi", "entropy")
+        return answer
+
+    names = ("log_partition", "posteriors", "viterbi", "entropy", "sample")
     return SimpleNamespace(**{name: asked(getattr(eager, name)) for name in names})
 
 
@@ -63,3 +69,13 @@ def test_the_wrong_one_of_two_equal_paths_breaks_the_link():
     assert_agree(candidate, eager, case("every_term"))
     with pytest.raises(AssertionError):
         assert_agree(candidate, eager, case("ties"))
+
+
+def test_other_numbers_for_labels_than_for_durations_break_the_link():
+    def exchanged(*arguments):
+        *terms, uniforms = arguments
+        return draw(*terms, uniforms.flip(-1))
+
+    candidate = SimpleNamespace(**{**vars(altered(lambda terms: terms)), "sample": sampling(exchanged)})
+    with pytest.raises(AssertionError):
+        assert_agree(candidate, eager, case("every_term"))

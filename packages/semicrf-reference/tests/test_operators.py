@@ -25,6 +25,11 @@ def arguments(potentials, *, requires_grad=False):
     return tuple(terms.get(name) for name in NAMES)
 
 
+def options(name, potentials):
+    """What an operator takes beside the terms."""
+    return [torch.full((2, *potentials.shape[:2], 2), 0.3, dtype=torch.float64)] if name == "sample" else []
+
+
 def operator(name):
     return getattr(torch.ops.semicrf, name).default
 
@@ -32,7 +37,7 @@ def operator(name):
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("given", CASES)
 def test_operators_keep_the_rules_of_custom_operators(name, given):
-    opcheck(operator(name), arguments(case(given)))
+    opcheck(operator(name), (*arguments(case(given)), *options(name, case(given))))
 
 
 @pytest.mark.parametrize("name", ["log_partition", "viterbi"])
@@ -55,7 +60,7 @@ def test_every_operator_has_a_kernel_for_the_cpu(name):
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("given", CASES)
 def test_shapes_and_dtypes_are_as_declared(name, given):
-    terms = arguments(case(given))
+    terms = (*arguments(case(given)), *options(name, case(given)))
     with FakeTensorMode() as mode:
         declared = operator(name)(*(None if t is None else mode.from_tensor(t) for t in terms))
     found = operator(name)(*terms)

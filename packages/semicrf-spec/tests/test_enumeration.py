@@ -1,6 +1,7 @@
 """Enumeration: the list of all segmentations, and what must hold of any such list."""
 
 import math
+from collections import Counter
 from functools import cache
 from itertools import pairwise, product
 
@@ -254,6 +255,36 @@ def test_of_equal_scores_the_lowest_labels_and_shortest_last_segments_win():
         assert second == (Segment(0, 1, 1), *singles[1:])
         if sequence.terms.max_duration > 1:
             assert sequence.top_k(3)[2] == (0.0, (Segment(0, 2, 0), *singles[2:]))
+
+
+@every_case
+def test_evenly_spread_numbers_draw_every_last_segment_in_proportion_to_its_probability(name):
+    steps = 64
+    middles = (np.arange(steps) + 0.5) / steps
+    for sequence in sequences(name)[:2]:
+        if not sequence.length or not sequence.count:
+            assert sequence.draw(np.zeros((sequence.length, 2))) == ()
+            continue
+        drawn = Counter()
+        for label_number in middles:
+            for duration_number in middles:
+                uniforms = np.full((sequence.length, 2), 0.5)
+                uniforms[-1] = label_number, duration_number
+                drawn[sequence.draw(uniforms)[-1]] += 1
+        for last in {y[-1] for y in sequence.all}:
+            p = sum(p for p, y in zip(sequence.probabilities, sequence.all, strict=True) if y[-1] == last)
+            assert abs(drawn[last] / steps**2 - p) < 2 / steps  # each of the two cuts is off by half a step
+
+
+def test_the_number_0_draws_what_comes_first_and_never_what_is_forbidden():
+    for name in case_names():
+        for sequence in sequences(name):
+            if not sequence.count:
+                continue
+            drawn = sequence.draw(np.zeros((sequence.length, 2)))
+            assert sequence.probabilities[sequence.all.index(drawn)] > 0.0
+    (first, *_) = sequences("ties")
+    assert first.draw(np.zeros((first.length, 2))) == tuple(Segment(t, t + 1, 0) for t in range(first.length))
 
 
 @every_case

@@ -57,6 +57,36 @@ def test_scores_are_those_of_the_definition(name):
             assert_close(found, expected, FLOAT64_RELATIVE, f"scores, K = {max_duration}")
 
 
+@pytest.mark.parametrize(
+    "name", ["every_term", "ragged", "position_transition", "sequence_duration", "length_0"]
+)
+def test_scores_of_samples_and_their_gradients_are_those_of_each_by_itself(name):
+    rng = np.random.default_rng(1)
+    potentials = case(name)
+    tensors = potentials.map(lambda x: torch.tensor(x, requires_grad=x.dtype.kind == "f"))
+    drawn = [some_of(sequence, rng, 6) for sequence in enumerated(name, 3)]
+    each = [batch_of([y for y, _ in of_batch], potentials) for of_batch in zip(*drawn, strict=True)]
+    labels, durations = (torch.stack([getattr(s, x) for s in each]) for x in ("labels", "durations"))
+    shape = (2, 3, *labels.shape[1:])
+    samples = Segmentation(labels.reshape(shape), durations.reshape(shape), each[0].lengths)
+    found, expected = score_of(samples, tensors), torch.stack([score_of(s, tensors) for s in each])
+    assert torch.equal(found, expected.reshape(shape[:-1]))
+    leaves = [term for term_name, term in tensors.items() if term_name != "lengths"]
+    for a, b in zip(
+        *(torch.autograd.grad(x.sum(), leaves, materialize_grads=True) for x in (found, expected)),
+        strict=True,
+    ):
+        assert_close(a, b, FLOAT64_RELATIVE)
+
+
+def test_a_fault_in_a_sample_is_named_with_the_sample():
+    tensors = random_potentials(2, 3, 3, 2).map(torch.as_tensor)
+    labels, durations = torch.zeros(4, 2, 3).long(), torch.tensor([3, 0, 0]).repeat(4, 2, 1)
+    durations[2, 1] = torch.tensor([1, 0, 1])
+    with pytest.raises(ValueError, match=r"^sequence 1 of sample 2, segment 1 \(2, 3, 0\) leaves a gap"):
+        score_of(Segmentation(labels, durations, torch.tensor([3, 3])), tensors)
+
+
 @given(small_potentials(), st.integers(0, 2**31))
 def test_scores_of_whatever_terms_are_those_of_the_definition(potentials, seed):
     rng = np.random.default_rng(seed)
@@ -172,7 +202,7 @@ def test_gold_that_does_not_fit_the_terms_is_named_with_its_sequence_and_segment
 
 def test_a_segmentation_of_another_padded_length_is_named_with_both_shapes():
     potentials = random_potentials(1, 3, 3, 2).map(torch.as_tensor)
-    with pytest.raises(ValueError, match=r"shape \(1, 2\); expected \(B, T\) = \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 2\); expected \(..., B, T\) = \(..., 1, 3\)"):
         score_of(Segmentation.from_list([[(0, 2, 0)]]), potentials)
 
 

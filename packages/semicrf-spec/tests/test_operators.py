@@ -28,6 +28,7 @@ from semicrf_spec.operators import (
     on_device,
     over_terms,
     posteriors,
+    sample,
     score_of,
     statistics_dtype,
     terms_and_boundaries,
@@ -36,7 +37,8 @@ from semicrf_spec.operators import (
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
 from semicrf_spec.testing.strategies import small_potentials
 
-FUNCTIONS = (log_partition, posteriors, viterbi, entropy)
+FUNCTIONS = (log_partition, posteriors, viterbi, entropy, sample)
+OPTIONS = {"sample": ["n", "temperature", "generator"]}
 SCORES = tuple(name for name in SHAPES if name != "lengths")
 every_case = pytest.mark.parametrize("name", case_names())
 
@@ -54,7 +56,7 @@ class Enumerated(TorchDispatchMode):
             return operator(*args, **kwargs or {})
         self.called.append(name)
         terms, boundaries = terms_and_boundaries(args)
-        answer = KERNELS[name](as_numpy(Potentials(*terms)))
+        answer = KERNELS[name](as_numpy(Potentials(*terms)), *args[len(SHAPES) :][: name == "sample"])
         if name == "posteriors" and not boundaries:
             log_z, position, begins, ends, *rest = answer
             answer = log_z, position, begins[:, :0], ends[:, :0], *rest
@@ -101,7 +103,24 @@ def of_viterbi(potentials):
     return scores, found.labels, found.durations
 
 
-KERNELS = {"log_partition": of_log_partition, "posteriors": of_posteriors, "viterbi": of_viterbi}
+def of_sample(potentials, uniforms):
+    batch = enumerate_batch(potentials)
+    drawn = [
+        Segmentation.from_list(
+            [sequence.draw(u) for sequence, u in zip(batch, sample, strict=True)],
+            num_positions=potentials.shape[1],
+        )
+        for sample in uniforms.numpy()
+    ]
+    return torch.stack([s.labels for s in drawn]), torch.stack([s.durations for s in drawn])
+
+
+KERNELS = {
+    "log_partition": of_log_partition,
+    "posteriors": of_posteriors,
+    "viterbi": of_viterbi,
+    "sample": of_sample,
+}
 
 
 @cache
@@ -142,27 +161,29 @@ def summed_by_autograd(potentials):
 def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature(name):
     schema = getattr(torch.ops.semicrf, name).default._schema
     names = [argument.name for argument in schema.arguments]
-    assert names == [*SHAPES, "boundaries"] if name == "posteriors" else list(SHAPES)
+    assert names == [*SHAPES, *{"posteriors": ["boundaries"], "sample": ["uniforms"]}.get(name, [])]
     optional = [argument.name for argument in schema.arguments if str(argument.type).startswith("Optional")]
     assert optional == ["start", "end", "begin", "finish", "lengths"]
     assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
-    assert {"log_partition": 1, "posteriors": 8, "viterbi": 3}[name] == len(schema.returns)
+    assert {"log_partition": 1, "posteriors": 8, "viterbi": 3, "sample": 2}[name] == len(schema.returns)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_function_has_the_one_call_signature(function):
     parameters = inspect.signature(function).parameters.values()
-    assert [parameter.name for parameter in parameters] == list(SHAPES)
+    assert [parameter.name for parameter in parameters] == [*SHAPES, *OPTIONS.get(function.__name__, [])]
     for parameter in parameters:
         required = parameter.name in ("emissions", "transition", "duration")
         assert (parameter.default is inspect.Parameter.empty) == required
         assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == (not required)
     assert function.__doc__
-    assert "functions" in function.__module__
+    assert function.__module__.startswith("semicrf_spec.operators.")
 
 
 def answers_of(name, potentials):
-    answer = getattr(torch.ops.semicrf, name)(*potentials.terms())
+    uniforms = potentials.emissions.new_full((2, *potentials.shape[:2], 2), 0.3, dtype=torch.float64)
+    options = [uniforms] if name == "sample" else []
+    answer = getattr(torch.ops.semicrf, name)(*potentials.terms(), *options)
     return answer if isinstance(answer, (tuple, list)) else (answer,)
 
 
@@ -205,7 +226,7 @@ def test_the_functions_answer_what_the_operators_do(name):
     potentials = case(name).map(torch.as_tensor)
     batch = enumerated(name)
     with Enumerated():
-        log_z, found, best, h = (function(**terms_of(potentials)) for function in FUNCTIONS)
+        log_z, found, best, h, drawn = (function(**terms_of(potentials)) for function in FUNCTIONS)
     expected = np.array([e.log_partition for e in batch])
     assert_close(log_z, expected, FLOAT64_RELATIVE)
     assert isinstance(found, Posteriors)
@@ -218,6 +239,7 @@ def test_the_functions_answer_what_the_operators_do(name):
     assert best.lengths.tolist() == [e.length for e in batch]
     assert best.to_list() == [list(e.top_k(1)[0][1]) if e.count else [] for e in batch]
     assert best.scores.tolist() == [e.top_k(1)[0][0] if e.count else -np.inf for e in batch]
+    assert all(tuple(y) in e.all if e.count else not y for y, e in zip(drawn.to_list(), batch, strict=True))
     scale = np.where(np.isfinite(expected), expected, 1.0)
     assert_close(h, np.array([e.entropy for e in batch]), FLOAT64_RELATIVE, "entropy", scale=scale)
 

@@ -201,8 +201,39 @@ def test_labels_of_another_shape_or_dtype_are_named_with_both(labels):
 def test_tensors_that_do_not_go_together_are_named_with_shape_and_dtype(changed, named):
     zeros = {"labels": torch.zeros(2, 3), "durations": torch.zeros(2, 3), "lengths": torch.zeros(2)}
     given_tensors = {name: x.long() for name, x in zeros.items()} | changed
-    with pytest.raises(ValueError, match=rf"{named}.*; expected integers: labels \(B, T\)"):
+    with pytest.raises(ValueError, match=rf"{named}.*; expected integers: labels \(..., B, T\)"):
         Segmentation(**given_tensors)
+
+
+SAMPLES = Segmentation(
+    torch.tensor([[[1, 1, 0], [0, -1, -1]], [[0, 0, 0], [2, -1, -1]]]),
+    torch.tensor([[[2, 0, 1], [1, 0, 0]], [[1, 2, 0], [1, 0, 0]]]),
+    torch.tensor([3, 1]),
+    torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+)
+"""Two samples of two sequences."""
+
+
+def test_samples_have_an_axis_before_the_batch():
+    assert SAMPLES.to_list() == [[[(0, 2, 1), (2, 3, 0)], [(0, 1, 0)]], [[(0, 1, 0), (1, 3, 0)], [(0, 1, 2)]]]
+    assert SAMPLES.num_segments.tolist() == [[2, 1], [2, 1]]
+    for i, sample in enumerate(SAMPLES.unbind()):
+        assert sample.to_list() == SAMPLES.to_list()[i]
+        assert sample.scores.tolist() == SAMPLES.scores[i].tolist()
+        assert sample.lengths.tolist() == [3, 1]
+
+
+def test_samples_have_any_number_of_axes_and_any_may_be_empty():
+    tensors = (SAMPLES.labels[None], SAMPLES.durations[None], SAMPLES.lengths, SAMPLES.scores[None])
+    assert Segmentation(*tensors).to_list() == [SAMPLES.to_list()]
+    nothing = Segmentation(torch.zeros(2, 0, 3).long(), torch.zeros(2, 0, 3).long(), torch.zeros(0).long())
+    assert nothing.to_list() == [[], []]
+    assert Segmentation(SAMPLES.labels[:0], SAMPLES.durations[:0], SAMPLES.lengths).to_list() == []
+
+
+def test_one_segmentation_cannot_be_taken_apart_into_samples():
+    with pytest.raises(ValueError, match=r"^labels have shape \(B, T\) = \(1, 2\).*to_list\(\)"):
+        Segmentation.from_list([[(0, 2, 0)]]).unbind()
 
 
 def test_a_segmentation_can_be_saved_and_loaded_where_only_data_may_be(tmp_path):

@@ -30,6 +30,10 @@ class Backend(Protocol):
         """The best segmentation."""
 
     @property
+    def sample(self) -> OverTerms[Segmentation]:
+        """Samples."""
+
+    @property
     def entropy(self) -> OverTerms[Tensor]:
         """`(B,)` float64 nats."""
 

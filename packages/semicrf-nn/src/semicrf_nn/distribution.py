@@ -133,11 +133,35 @@ class SemiCRF(Distribution):
         """
         return self._backend.entropy(**self._terms)
 
+    def sample(  # type: ignore[override]  # an event is no tensor
+        self,
+        n: int | Sequence[int] = (),
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Segmentation:
+        """Exact independent samples, `n` for each sequence.
+
+            p(y) = exp(score(y) / temperature) / sum_y' exp(score(y') / temperature)
+
+        Args:
+            n: how many, for a `Segmentation` of shape `(n, B, T)`, or a shape of them; one, of shape
+                `(B, T)`, if missing.
+            temperature: above 0 and finite; near 0 only the best are drawn, far above 1 all alike.
+            generator: on the device of the emissions; the same seed gives the same samples.
+        Returns: `Segmentation` with its `.scores` at temperature 1, not differentiable; without segments
+            where nothing is allowed.
+        Raises: ValueError for a negative n, and for a temperature that is not above 0 and finite.
+        Cost: that of `log_partition`, and O(T) time and memory a sample.
+        Source: forward filtering, backward sampling: Chib 1996.
+        """
+        return self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
+
     def score(self, segments: Segments) -> Tensor:
         """Score of given segmentations: `(B,)` float64 nats, differentiable.
 
         Args:
-            segments: a `Segmentation`, or one list of half-open `(start, end, label)` per sequence.
+            segments: a `Segmentation`, or one list of half-open `(start, end, label)` per sequence. Of a
+                `Segmentation` of shape `(..., B, T)`, as of samples, the scores are `(..., B)`.
         Raises: ValueError naming the sequence and the segment that leaves a gap, overlaps, is longer than K
             or has a label out of range.
         Cost: O(B T).
@@ -153,7 +177,8 @@ class SemiCRF(Distribution):
         Args:
             value: a `Segmentation`, one list of `(start, end, label)` per sequence, or `(B, T)` integer
                 labels with `-100` where the label is unknown; past the lengths anything may stand.
-        Returns: `(B,)` float64 nats, differentiable; `-inf` for what is forbidden.
+        Returns: `(B,)` float64 nats, `(..., B)` for a `Segmentation` of shape `(..., B, T)`, differentiable;
+            `-inf` for what is forbidden.
         Raises: ValueError naming the sequence and the segment or position that is at fault.
         Cost: O(B T C (K + C)) time, twice that for labels.
         Source: Sarawagi & Cohen 2004; for labels, the marginal likelihood of Tsuboi et al. 2008.

@@ -1,6 +1,6 @@
 """Exact semi-Markov CRF inference on the CPU: `eager`, the oracle, and `compiled`, the fast path.
 
-Both export `log_partition`, `posteriors`, `viterbi`, `entropy` and `score`, with one signature.
+Both export `log_partition`, `posteriors`, `viterbi`, `sample`, `entropy` and `score`, with one signature.
 """
 
 from semicrf_reference import compiled, eager

@@ -106,6 +106,26 @@ class Enumeration:
         )
         return [(-negated, y) for negated, _, y in ranked[:k]]
 
+    def draw(self, uniforms: Floats) -> Segments:
+        """The sample that uniform numbers `(T, 2)` in `[0, 1)` select; empty when nothing is allowed.
+
+        From the last segment backwards: the label of the one that ends at t by `uniforms[t - 1, 0]`, then its
+        duration by `uniforms[t - 1, 1]`, each the first whose cumulative probability, given the segments
+        behind it, is above the number.
+        """
+        left = [(p, y) for p, y in zip(self.probabilities, self.all, strict=True) if p > 0.0]
+        behind: Segments = ()
+        stop = self.length if left else 0
+        while stop > 0:
+            last = -1 - len(behind)
+            label = _drawn([(p, y[last].label) for p, y in left], uniforms[stop - 1, 0])
+            left = [(p, y) for p, y in left if y[last].label == label]
+            duration = _drawn([(p, y[last].duration) for p, y in left], uniforms[stop - 1, 1])
+            left = [(p, y) for p, y in left if y[last].duration == duration]
+            behind = (Segment(stop - duration, stop, label), *behind)
+            stop -= duration
+        return behind
+
     def label_log_prob(self, labels: list[int]) -> float:
         """Log of the summed probability of what agrees with the labels, `-100` being unknown."""
         agrees = [
@@ -149,6 +169,13 @@ def enumerate_batch(potentials: Potentials[Any]) -> list[Enumeration]:
     potentials.check_values()
     terms = DensePotentials.of(potentials.as_float64())
     return [Enumeration(terms, b) for b in range(terms.shape[0])]
+
+
+def _drawn(weighted: list[tuple[float, int]], uniform: float) -> int:
+    """The first integer, in rising order, whose cumulative share is above the number."""
+    choices = sorted({choice for _, choice in weighted})
+    cumulative = np.cumsum([sum(p for p, choice in weighted if choice == each) for each in choices])
+    return choices[int(np.sum(cumulative <= uniform * cumulative[-1]))]
 
 
 def _log_sum(scores: Floats) -> float:

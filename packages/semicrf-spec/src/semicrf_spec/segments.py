@@ -30,7 +30,7 @@ def check_segments(
     *,
     num_classes: int | None = None,
     max_duration: int | None = None,
-    sequence: int = 0,
+    sequence: int | str = 0,
 ) -> list[Segment]:
     """The segments, once they are known to tile `[0, length)`.
 
@@ -39,7 +39,7 @@ def check_segments(
         length: positions in the sequence.
         num_classes: C, if labels are to be checked.
         max_duration: K, if durations are to be checked.
-        sequence: the index to name in errors.
+        sequence: its index, or what else it is to be called in errors.
     Raises: ValueError that names the sequence, the segment and what is wrong: a gap, an overlap,
         an empty segment, a label out of range or a duration over K.
     """
@@ -85,7 +85,7 @@ def too_long(where: str, duration: int, max_duration: int) -> str:
     )
 
 
-def _as_segment(triple: object, sequence: int, number: int) -> Segment:
+def _as_segment(triple: object, sequence: int | str, number: int) -> Segment:
     try:
         start, end, label = cast(tuple[int, int, int], triple)
         return Segment(index(start), index(end), index(label))

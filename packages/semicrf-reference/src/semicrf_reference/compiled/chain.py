@@ -79,23 +79,30 @@ def offset_of(chain, step):
     return step % RUN * chain.star.size
 
 
+@inlined
+def level_of(scores, first, count):
+    """The level of a position: of the scores of its labels, that which is nearest to 0."""
+    below, above = -math.inf, math.inf
+    for c in range(first, first + count):
+        score = np.float64(scores[c])
+        below = max(below, score if score <= 0.0 else -math.inf)
+        above = min(above, score if score > 0.0 else math.inf)
+    level = below if -below <= above else above
+    return level if level > -math.inf else 0.0
+
+
 @jit
 def read_run(terms, chain, first):
-    """Emissions from a step on, less their level: the one of a position that is nearest to 0.
+    """Emissions from a step on, less the level of their position.
 
     Levels are summed. So an emission is rounded by no more than its own spacing, whatever the others are.
     """
     classes = chain.star.size
     count = min(RUN, len(terms.emissions) - first)
     for row in range(count):
-        below, above = -math.inf, math.inf
         for c in range(classes):
-            score = np.float64(terms.emissions[first + row, c])
-            chain.emissions[row * classes + c] = score
-            below = max(below, score if score <= 0.0 else -math.inf)
-            above = min(above, score if score > 0.0 else math.inf)
-        level = below if -below <= above else above
-        level = level if level > -math.inf else 0.0
+            chain.emissions[row * classes + c] = np.float64(terms.emissions[first + row, c])
+        level = level_of(chain.emissions, row * classes, classes)
         for c in range(classes):
             chain.emissions[row * classes + c] -= level
         chain.levels[0], error = two_sum(chain.levels[0], level)

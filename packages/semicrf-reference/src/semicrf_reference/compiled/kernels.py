@@ -13,6 +13,7 @@ from torch import Tensor
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
+from semicrf_reference.compiled.sample import sample_batch
 from semicrf_reference.compiled.scan import (
     JOIN,
     KEEP_BACKWARD,
@@ -106,6 +107,26 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
+def sample(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::sample`: a scan that keeps its messages, then a walk for each sample."""
+    *terms, given = arguments
+    problem = Problem.of(terms)
+    size, uniforms = problem.size, given.contiguous().numpy()
+    labels = np.full(uniforms.shape[:-1], NO_LABEL, np.int64)
+    durations = np.zeros_like(labels)
+
+    def space() -> tuple[Any, ...]:
+        messages = np.empty((2, 1, size.time, size.classes))
+        answers = Answers.of_log_partition(size)._replace(position=messages[0])
+        return tuple(answers), kept_messages(messages[1]), scan_state(size)
+
+    def drawn(first: int, last: int, *space: Any) -> None:
+        sample_batch(first, last, problem.arrays, uniforms, labels, durations, *space)
+
+    run((drawn, ()), over=problem, space=space)
+    return torch.from_numpy(labels), torch.from_numpy(durations)
+
+
 def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callable[[int, int], None]) -> None:
     """Run lanes, and the scan for those sequences where they do not serve."""
 
@@ -119,5 +140,5 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
 
 def register() -> None:
     """Make these the CPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi):
+    for kernel in (log_partition, posteriors, viterbi, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cpu", kernel)

@@ -1,6 +1,7 @@
 """The oracle: the recursion in plain float64 PyTorch, differentiable by autograd any number of times."""
 
 from semicrf_reference.eager.edges import edge_partition, edges
+from semicrf_reference.eager.sample import sample
 from semicrf_reference.eager.scan import partition
 from semicrf_reference.eager.sums import entropy, log_partition, posteriors
 from semicrf_reference.eager.viterbi import viterbi
@@ -13,6 +14,7 @@ __all__ = [
     "log_partition",
     "partition",
     "posteriors",
+    "sample",
     "score",
     "viterbi",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -27,12 +29,24 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
     Source: Murphy 2002; Yu 2010.
     """
     terms = lifted(prepared(potentials), semiring)
+    empty = terms.emissions[:, :0].sum((1, 2))  # 0, and part of the graph even when T = 0
+    answers = [empty + semiring.one]
+    for _, closed in messages(terms, semiring):
+        answers.append(semiring.sum(semiring.mul(closed, terms.end), 1))
+    return torch.stack(answers, 1).gather(1, terms.lengths[:, None].long()).squeeze(1)
+
+
+def messages(terms: DensePotentials[Tensor], semiring: Semiring) -> Iterator[tuple[Tensor, Tensor]]:
+    """`open` `(B, K, C)` and `closed` `(B, C)` of `partition` at each boundary from 1 on.
+
+    Args:
+        terms: elements of the semiring.
+        semiring: what sum and product mean.
+    """
     mul, total = semiring.mul, semiring.sum
     batch, _, classes = terms.shape
     closed = terms.emissions.new_full((batch, classes), semiring.zero)
     open_ = terms.emissions.new_full((batch, terms.max_duration, classes), semiring.zero)
-    empty = terms.emissions[:, :0].sum((1, 2))  # 0, and part of the graph even when T = 0
-    answers = [empty + semiring.one]
     # cut up once: the gradient of a slice is as large as what it was cut from
     positional = (terms.emissions, terms.transition, terms.begin, terms.finish)
     places = zip(*(term.unbind(1) for term in positional), strict=True)
@@ -41,8 +55,7 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
         star = terms.start.expand(batch, -1) if t == 0 else arriving
         open_ = mul(shifted(mul(star, begin), open_), emissions[:, None])
         closed = mul(finish, total(mul(open_, terms.duration), 1))
-        answers.append(total(mul(closed, terms.end), 1))
-    return torch.stack(answers, 1).gather(1, terms.lengths[:, None].long()).squeeze(1)
+        yield open_, closed
 
 
 def prepared(potentials: Potentials[Tensor]) -> DensePotentials[Tensor]:

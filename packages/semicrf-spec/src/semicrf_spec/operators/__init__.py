@@ -9,14 +9,17 @@ from semicrf_spec.operators.functions import (
     entropy_from,
     log_partition,
     posteriors,
+    sample,
     viterbi,
 )
 from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_at, score_of
+from semicrf_spec.operators.sampling import Draw, first_above, sampling
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_label_grid
 
 __all__ = [
     "NO_LABEL",
     "SCHEMAS",
+    "Draw",
     "OverTerms",
     "Posteriors",
     "Segmentation",
@@ -29,12 +32,15 @@ __all__ = [
     "entropy",
     "entropy_from",
     "expected_score",
+    "first_above",
     "gradients",
     "lengths_of",
     "log_partition",
     "on_device",
     "over_terms",
     "posteriors",
+    "sample",
+    "sampling",
     "score",
     "score_at",
     "score_of",

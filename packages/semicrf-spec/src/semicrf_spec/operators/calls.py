@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import Parameter, Signature, signature
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -29,8 +30,9 @@ class OverTerms(Protocol[R_co]):
         begin: Tensor | None = None,
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
+        **options: Any,
     ) -> R_co:
-        """Build `Potentials`, which checks their shapes, and answer."""
+        """Build `Potentials`, which checks their shapes, and answer; `options` are the function's own."""
 
 
 def check_tensors(potentials: Potentials[Any]) -> None:
@@ -43,8 +45,8 @@ def check_tensors(potentials: Potentials[Any]) -> None:
             raise TypeError(f"{name} has layout {term.layout}; expected a dense tensor, as .to_dense() gives")
 
 
-def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
-    """The function, called with the terms instead of with `Potentials`."""
+def over_terms(function: Callable[..., R]) -> OverTerms[R]:
+    """The function, called with the terms instead of with `Potentials`; its options are given by name."""
 
     def call(
         emissions: Tensor,
@@ -56,14 +58,23 @@ def over_terms(function: Callable[[Potentials[Tensor]], R]) -> OverTerms[R]:
         begin: Tensor | None = None,
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
+        **options: Any,
     ) -> R:
         potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
         check_tensors(potentials)
-        return function(potentials)
+        return function(potentials, **options)
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__qualname__, call.__module__ = function.__qualname__, function.__module__
+    call.__signature__ = _signature(call, function)  # type: ignore[attr-defined]
     return call
+
+
+def _signature(call: Callable[..., R], function: Callable[..., R]) -> Signature:
+    """The terms, and what the function takes beside potentials."""
+    *terms, _ = signature(call).parameters.values()
+    _, *options = signature(function).parameters.values()
+    return Signature([*terms, *(option.replace(kind=Parameter.KEYWORD_ONLY) for option in options)])
 
 
 def on_device(function: OverTerms[R], device: str, backend: str, remedy: str) -> OverTerms[R]:

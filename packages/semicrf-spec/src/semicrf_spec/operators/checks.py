@@ -22,7 +22,7 @@ def can_look(tensor: Tensor) -> bool:
 def check_segmentation(
     labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
 ) -> tuple[Tensor, Tensor]:
-    """Labels and durations as int64, once they are known to tile every sequence.
+    """Labels and durations `(..., B, T)` as int64, once they are known to tile every sequence.
 
     Positions past the lengths come back as label 0 and duration 0, so that they may index.
 
@@ -36,48 +36,51 @@ def check_segmentation(
         | _changes_inside(labels, durations, within)
     )
     if can_look(labels) and bool(faults.any()):
-        for b in faults.any(1).nonzero().flatten().tolist():
-            _explain(labels[b], durations[b], int(lengths[b]), num_classes, max_duration, b)
+        for *sample, b in faults.any(-1).nonzero().tolist():
+            at = (*sample, b)
+            sequence = f"{b} of sample {', '.join(map(str, sample))}" if sample else b
+            _explain(labels[at], durations[at], int(lengths[b]), num_classes, max_duration, sequence)
     return torch.where(within, labels, 0), torch.where(within, durations, 0)
 
 
 def _within(labels: Tensor, lengths: Tensor) -> Tensor:
     """`(B, T)`: true where a position counts."""
+    time = labels.shape[-1]
     if can_look(lengths):
-        check_lengths(lengths, labels.shape[1])
-    return torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+        check_lengths(lengths, time)
+    return torch.arange(time, device=labels.device) < lengths[:, None]
 
 
 def _tiles(durations: Tensor, within: Tensor) -> Tensor:
-    """Where a segment begins just when the one before it ends: `(B, T)`.
+    """Where a segment begins just when the one before it ends: `(..., B, T)`.
 
     Each end lies past its begin, so if the set of begins but the first, and the end of the sequence, is the
     set of ends, every segment ends where the next begins.
     """
-    time = durations.shape[1]
+    *batch, time = durations.shape
     begins = durations != 0
     place = torch.arange(time, device=durations.device)
     ends = (place + durations).clamp(0, time)
-    is_end = torch.zeros(len(durations), time + 1, dtype=torch.bool, device=durations.device)
-    is_end = is_end.scatter(1, torch.where(begins, ends, time), True)[:, :time]
+    is_end = torch.zeros(*batch, time + 1, dtype=torch.bool, device=durations.device)
+    is_end = is_end.scatter(-1, torch.where(begins, ends, time), True)[..., :time]
     expected = is_end & within
-    expected[:, :1] = within[:, :1]
+    expected[..., :1] = within[..., :1]
     return (
         (begins == expected)
         & (durations >= 0)
-        & (~begins | (place + durations <= within.sum(1, keepdim=True)))
+        & (~begins | (place + durations <= within.sum(-1, keepdim=True)))
     )
 
 
 def _changes_inside(labels: Tensor, durations: Tensor, within: Tensor) -> Tensor:
-    """Where a label differs from the one before it though no segment begins: `(B, T)`."""
-    changed = torch.zeros_like(within)
-    changed[:, 1:] = (labels[:, 1:] != labels[:, :-1]) & (durations[:, 1:] == 0)
+    """Where a label differs from the one before it though no segment begins: `(..., B, T)`."""
+    changed = torch.zeros_like(labels, dtype=torch.bool)
+    changed[..., 1:] = (labels[..., 1:] != labels[..., :-1]) & (durations[..., 1:] == 0)
     return changed & within
 
 
 def _explain(
-    labels: Tensor, durations: Tensor, length: int, num_classes: int, max_duration: int, sequence: int
+    labels: Tensor, durations: Tensor, length: int, num_classes: int, max_duration: int, sequence: int | str
 ) -> None:
     """Raise the error that says what is wrong with one sequence."""
     unknown = (labels[:length] == UNKNOWN).nonzero().flatten().tolist()

@@ -25,13 +25,15 @@ SCHEMAS: dict[str, str] = {
     "log_partition": f"({_TERMS}) -> Tensor",
     "posteriors": f"({_TERMS}, bool boundaries=True) -> ({', '.join(['Tensor'] * 8)})",
     "viterbi": f"({_TERMS}) -> (Tensor, Tensor, Tensor)",
+    "sample": f"({_TERMS}, Tensor uniforms) -> (Tensor, Tensor)",
 }
 """Every operator a backend registers a kernel for.
 
 `log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
 `(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, durations `(B, K, C)`, and the
 labels of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
-`viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`.
+`viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`; `sample` labels and
+durations `(n, B, T)`, drawn with uniforms `(n, B, T, 2)` as `Draw` says.
 """
 
 Terms = tuple[Tensor | None, ...]
@@ -102,9 +104,17 @@ def _fake_viterbi(emissions: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
     )
 
 
+def _fake_sample(emissions: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+    uniforms = arguments[-1]
+    assert uniforms is not None
+    labels = emissions.new_empty(uniforms.shape[:-1], dtype=torch.int64)
+    return labels, torch.empty_like(labels)
+
+
 torch.library.register_fake("semicrf::log_partition", _fake_log_partition)
 torch.library.register_fake("semicrf::posteriors", _fake_posteriors)
 torch.library.register_fake("semicrf::viterbi", _fake_viterbi)
+torch.library.register_fake("semicrf::sample", _fake_sample)
 
 
 def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tensor | None, ...]:

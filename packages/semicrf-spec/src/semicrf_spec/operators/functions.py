@@ -15,6 +15,7 @@ from semicrf_spec.operators.calls import over_terms
 from semicrf_spec.operators.contracts import needs_boundaries
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
+from semicrf_spec.operators.sampling import sampling
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
 
@@ -87,6 +88,9 @@ def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
     with torch.no_grad():
         scores, labels, durations = torch.ops.semicrf.viterbi(*potentials.terms())
     return Segmentation(labels, durations, lengths_of(potentials), scores)
+
+
+sample = sampling(torch.ops.semicrf.sample)
 
 
 @over_terms

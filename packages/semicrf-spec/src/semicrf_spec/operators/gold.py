@@ -49,7 +49,7 @@ def lengths_of(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tensor:
-    """`(B,)` float64 score of a segmentation, differentiable in the potentials."""
+    """`(..., B)` float64 score of a segmentation `(..., B, T)`, differentiable in the potentials."""
     if not isinstance(segmentation, Segmentation):
         raise TypeError(
             f"segmentation is a {type(segmentation).__name__}; expected a Segmentation, which "
@@ -57,10 +57,10 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
         )
     batch, time, classes = potentials.shape
     lengths = lengths_of(potentials)
-    if segmentation.labels.shape != (batch, time):
+    if segmentation.labels.shape[-2:] != (batch, time):
         raise ValueError(
             f"the segmentation has shape {tuple(segmentation.labels.shape)}; "
-            f"expected (B, T) = {(batch, time)}"
+            f"expected (..., B, T) = (..., {batch}, {time})"
         )
     labels, durations = torch.ops.semicrf.check_segmentation(
         segmentation.labels, segmentation.durations, lengths, classes, potentials.max_duration
@@ -69,19 +69,23 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
 
 
 def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) -> Tensor:
-    """`(B,)` float64 score of labels and durations that are known to be sound, label 0 past the lengths."""
+    """`(..., B)` float64 score of labels and durations `(..., B, T)` that are known to be sound.
+
+    Past the lengths the label is 0.
+    """
     batch, time, _ = potentials.shape
-    if time == 0:
-        return potentials.emissions.sum((1, 2), dtype=torch.float64)  # 0, and part of the graph
+    if time == 0:  # 0, and part of the graph
+        return potentials.emissions.sum((1, 2), dtype=torch.float64).expand(labels.shape[:-1])
     lengths = lengths_of(potentials)
     place = torch.arange(time, device=labels.device)
     starts = durations > 0
     within = place < lengths[:, None]
-    stops = (starts.roll(-1, 1) | (place == lengths[:, None] - 1)) & within
+    stops = (starts.roll(-1, -1) | (place == lengths[:, None] - 1)) & within
 
     def at_label(term: Tensor, where: Tensor) -> Tensor:
-        picked = term.gather(2, labels[:, :, None]).squeeze(2)
-        return torch.where(where, picked, 0.0).sum(1, dtype=torch.float64)
+        each = term.expand(*labels.shape[:-2], *term.shape)
+        picked = each.gather(-1, labels[..., None]).squeeze(-1)
+        return torch.where(where, picked, 0.0).sum(-1, dtype=torch.float64)
 
     total = at_label(potentials.emissions, within)
     if potentials.begin is not None:
@@ -91,16 +95,17 @@ def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) 
     sequence = torch.arange(batch, device=labels.device)[:, None]
     row = (durations - 1).clamp(min=0)
     duration = potentials.duration.expand(batch, -1, -1)[sequence, row, labels]
-    total = total + torch.where(starts, duration, 0.0).sum(1, dtype=torch.float64)
-    into, before = labels[:, 1:], labels[:, :-1]
+    total = total + torch.where(starts, duration, 0.0).sum(-1, dtype=torch.float64)
+    into, before = labels[..., 1:], labels[..., :-1]
     if potentials.transition.ndim == 4:
         transition = potentials.transition[sequence, place[1:], before, into]
     else:
         transition = potentials.transition[before, into]
-    total = total + torch.where(starts[:, 1:], transition, 0.0).sum(1, dtype=torch.float64)
+    total = total + torch.where(starts[..., 1:], transition, 0.0).sum(-1, dtype=torch.float64)
     present = lengths > 0
-    last = labels.gather(1, (lengths[:, None] - 1).clamp(min=0)).squeeze(1)
-    for term, label in ((potentials.start, labels[:, 0]), (potentials.end, last)):
+    final = (lengths[:, None] - 1).clamp(min=0).expand(*labels.shape[:-1], 1)
+    last = labels.gather(-1, final).squeeze(-1)
+    for term, label in ((potentials.start, labels[..., 0]), (potentials.end, last)):
         if term is not None:
             total = total + torch.where(present, term[label].double(), 0.0)
     return total

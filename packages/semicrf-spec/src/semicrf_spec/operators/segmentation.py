@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from operator import index
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,13 @@ NO_LABEL = -1
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """One segmentation for each sequence of a batch.
+    """One segmentation for each sequence of a batch, or, with more axes in front, several.
 
     Args:
-        labels: `(B, T)` int64, the label of every position, `-1` outside of any segment.
-        durations: `(B, T)` int64, the positions in the segment that begins here, 0 where none does.
+        labels: `(..., B, T)` int64, the label of every position, `-1` outside of any segment.
+        durations: `(..., B, T)` int64, the positions in the segment that begins here, 0 where none does.
         lengths: `(B,)` int64 positions.
-        scores: `(B,)` float64 nats, if they are known; `-inf` where no segmentation is allowed, and
+        scores: `(..., B)` float64 nats, if they are known; `-inf` where no segmentation is allowed, and
             then there are no segments either.
     """
 
@@ -38,12 +39,12 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         grid = self.labels.shape
-        for name, shape in (("labels", grid), ("durations", grid), ("lengths", grid[:1])):
+        for name, shape in (("labels", grid), ("durations", grid), ("lengths", grid[-2:-1])):
             given: Tensor = getattr(self, name)
-            if given.shape != shape or len(grid) != 2 or given.is_floating_point():
+            if given.shape != shape or len(grid) < 2 or given.is_floating_point():
                 raise ValueError(
                     f"{name} have shape {tuple(given.shape)} and dtype {given.dtype}; expected integers: "
-                    "labels (B, T), durations (B, T) and lengths (B,)"
+                    "labels (..., B, T), durations (..., B, T) and lengths (B,)"
                 )
 
     @classmethod
@@ -125,13 +126,13 @@ class Segmentation:
 
     @property
     def starts(self) -> Tensor:
-        """`(B, T)` bool: a segment begins here."""
+        """`(..., B, T)` bool: a segment begins here."""
         return self.durations > 0
 
     @property
     def num_segments(self) -> Tensor:
-        """`(B,)` int64."""
-        return self.starts.sum(1)
+        """`(..., B)` int64."""
+        return self.starts.sum(-1)
 
     def to(self, device: torch.device | str) -> Segmentation:
         """The same segmentation on a device."""
@@ -140,22 +141,44 @@ class Segmentation:
             self.labels.to(device), self.durations.to(device), self.lengths.to(device), scores
         )
 
-    def to_list(self) -> list[list[Segment]]:
-        """One list of segments per sequence."""
-        begins = self.durations > 0
+    def unbind(self) -> list[Segmentation]:
+        """The segmentations `(..., B, T)` along the first axis of `(n, ..., B, T)`, as of n samples.
+
+        Raises: ValueError where there is no axis before B.
+        """
+        if self.labels.ndim == 2:
+            raise ValueError(
+                f"labels have shape (B, T) = {tuple(self.labels.shape)}, so this is one segmentation a "
+                "sequence; expected (n, ..., B, T), as of samples. Use to_list() for its segments"
+            )
+        scores = repeat(None) if self.scores is None else self.scores.unbind()
+        rows = zip(self.labels.unbind(), self.durations.unbind(), scores, strict=False)
+        return [Segmentation(labels, durations, self.lengths, score) for labels, durations, score in rows]
+
+    def to_list(self) -> list[Any]:
+        """One list of segments per sequence, `list[list[Segment]]`; of samples, a list of such lists."""
+        labels, durations = self.labels.flatten(0, -2), self.durations.flatten(0, -2)
+        begins = durations > 0
         sequence, start = torch.nonzero(begins, as_tuple=True)
-        end = start + self.durations[sequence, start]
-        columns = (start, end, self.labels[sequence, start])
+        columns = (start, start + durations[sequence, start], labels[sequence, start])
         rows = zip(*(column.tolist() for column in columns), strict=True)
         segments = map(tuple.__new__, repeat(Segment), rows)  # Segment(...) takes twice as long
-        return [list(islice(segments, count)) for count in begins.sum(1).tolist()]
+        lists = (list(islice(segments, count)) for count in begins.sum(1).tolist())
+        return _nested(lists, self.labels.shape[:-1])
 
     def to_labels(self, fill: int = NO_LABEL) -> Tensor:
-        """`(B, T)` int64 label of every position, `fill` where there is none."""
+        """`(..., B, T)` int64 label of every position, `fill` where there is none."""
         return self.labels.masked_fill(self.labels == NO_LABEL, fill)
 
 
 torch.serialization.add_safe_globals([Segmentation])  # else torch.load(weights_only=True) refuses it
+
+
+def _nested(items: Iterator[Any], shape: Sequence[int]) -> list[Any]:
+    """The items, in lists of lists of this shape."""
+    if len(shape) == 1:
+        return list(islice(items, shape[0]))
+    return [_nested(items, shape[1:]) for _ in range(shape[0])]
 
 
 def _integers(name: str, values: Tensor | Sequence[int]) -> list[int]:

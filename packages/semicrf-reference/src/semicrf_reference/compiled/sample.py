@@ -1,0 +1,132 @@
+"""Samples: the scan keeps its messages, and a walk back from the end draws labels and durations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semicrf_reference.compiled.chain import level_of
+from semicrf_reference.compiled.halves import KEEPING
+from semicrf_reference.compiled.jit import inlined, jit, kernel
+from semicrf_reference.compiled.problem import ANSWERS, TERMS
+from semicrf_reference.compiled.scan import begin_scan, scan
+from semicrf_reference.compiled.state import (
+    CLOSED,
+    FIRST_STEP,
+    FORWARD,
+    KEPT,
+    SCAN,
+    STAR,
+    chain_in,
+    half_in,
+    window_in,
+)
+from semicrf_reference.compiled.terms import forward_terms
+from semicrf_reference.compiled.wide import exp_wide, normal, power_of_two
+
+
+@inlined
+def kept_star(half, at, c):
+    """The message of what begins at a position, as a wide number."""
+    lift = half.lifts[at, c] if half.good[at, STAR] == 0.0 else 0.0
+    return half.stars[at, c], half.scales[at, STAR] + lift
+
+
+@inlined
+def kept_closed(half, at, c):
+    """The message of what ends with a position, as a wide number."""
+    exponent = half.exponents[at, c] if half.good[at, CLOSED] == 0.0 else 0.0
+    return half.closeds[at, c], half.scales[at, CLOSED] + exponent
+
+
+@jit
+def draw_label(half, at, scores, uniform, weights):
+    """The label of the segment that ends with a position, given what each label scores from there on.
+
+    The first whose cumulative share is above the uniform number; -1 if there is none.
+    """
+    top = -math.inf
+    for c in range(weights.size):
+        m, e = kept_closed(half, at, c)
+        onward, exponent = exp_wide(scores[c])
+        weights[c], exponent = normal(m * onward, e + exponent)
+        half.shares[c] = exponent
+        top = max(top, exponent if weights[c] > 0.0 else -math.inf)
+    total = 0.0
+    for c in range(weights.size):
+        weights[c] *= power_of_two(half.shares[c] - top) if weights[c] > 0.0 else 0.0
+        total += weights[c]
+    label, cumulative = -1, 0.0
+    for c in range(weights.size):
+        cumulative += weights[c]
+        if weights[c] > 0.0:
+            label = c
+            if cumulative > uniform * total:
+                break
+    return label
+
+
+@jit
+def draw_duration(terms, half, stop, label, uniform):
+    """The duration of a segment of a label that ends at a boundary, by its share of `closed`.
+
+    Shares are summed from the shortest on, no farther than to the one that is drawn.
+    """
+    whole, exponent = kept_closed(half, stop - 1, label)
+    score = np.float64(terms.finish[stop - 1, label]) if terms.finish.shape[1] > 0 else 0.0
+    drawn, cumulative = 1, 0.0
+    for d in range(1, min(len(terms.duration), stop) + 1):
+        at = stop - d
+        emission = np.float64(terms.emissions[at, label])
+        if emission == -math.inf:
+            break
+        score += emission - level_of(terms.emissions[at], 0, terms.emissions.shape[1])
+        begin = np.float64(terms.begin[at, label]) if terms.begin.shape[1] > 0 else 0.0
+        m, e = exp_wide(score + terms.duration[d - 1, label] + begin)
+        star, scale = kept_star(half, at, label)
+        share = star * m / whole * power_of_two(scale + e - exponent)
+        if share > 0.0:
+            drawn = d
+            cumulative += share
+            if cumulative > uniform:
+                break
+    return drawn
+
+
+@jit
+def walk(terms, half, onward, uniforms, labels, durations, weights):
+    """One sample of one sequence, from its end; `onward` are the scores of the last label."""
+    stop = half.length
+    label = draw_label(half, stop - 1, onward, uniforms[stop - 1, 0], weights)
+    while label >= 0:
+        duration = draw_duration(terms, half, stop, label, uniforms[stop - 1, 1])
+        begun = stop - duration
+        for u in range(begun, stop):
+            labels[u] = label
+        durations[begun] = duration
+        stop = begun
+        if stop == 0:
+            break
+        scores = terms.transition[stop - 1, :, label]
+        label = draw_label(half, stop - 1, scores, uniforms[stop - 1, 0], weights)
+
+
+DRAWN = "float64[:,:,:,::1], int64[:,:,::1], int64[:,:,::1]"
+
+
+@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, {ANSWERS}, {KEPT}, {SCAN})")
+def sample_batch(first, last, arrays, uniforms, labels, durations, answers, kept, state):
+    """Samples of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
+    lengths, end = arrays[8], arrays[5]
+    chain, window = chain_in(state), window_in(state)
+    for b in range(first, last):
+        n = lengths[b]
+        if n == 0:
+            continue
+        terms = forward_terms(arrays, b, n)
+        half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
+        begin_scan(terms, chain, window, half, n > 1, True)
+        scan(terms, chain, window, FIRST_STEP, n, KEEPING, half)
+        for i in range(len(uniforms)):
+            walk(terms, half, end, uniforms[i, b], labels[i, b], durations[i, b], half.leaving)
