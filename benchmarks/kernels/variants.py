@@ -8,6 +8,7 @@ from typing import Any
 
 from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
@@ -87,5 +88,8 @@ def of_blocks(
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
     yield variant(duration_kernel, arguments, blocks.helpers, BY_SEQUENCE=False, **chunk, **at, **deep)
+    arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
+    of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_D": blocks.durations}
+    yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
     arguments = (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
     yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})

@@ -17,13 +17,14 @@ from triton.runtime.jit import JITFunction
 
 from semicrf_triton import operators
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.terms import exp_kernel
 from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viterbi_kernel
 
 KERNELS = (
     exp_kernel, scan_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel, viterbi_kernel,
-    traceback_kernel,
+    traceback_kernel, sample_kernel,
 )  # fmt: skip
 DEVICE = 0
 
@@ -61,6 +62,7 @@ def launch_all(size, dtype=torch.float32):
     operators.log_partition(*terms)
     operators.posteriors(*terms, False)
     operators.viterbi(*terms)
+    operators.sample(*terms, torch.zeros((batch + 1, *terms[0].shape[:2], 2), dtype=torch.float64))
 
 
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")

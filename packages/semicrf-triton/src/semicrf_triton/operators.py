@@ -78,7 +78,17 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     return torch.where(allowed, scores, -torch.inf), labels, durations
 
 
+@launched
+def sample(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """`semicrf::sample`: one scan that keeps what it opens, then a walk for each sample."""
+    from semicrf_triton.launch.sample import samples
+    from semicrf_triton.launch.scan import scan
+
+    *terms, uniforms = arguments
+    return samples(scan(Potentials(*terms), directions=1, keep=True), uniforms)
+
+
 def register() -> None:
     """Make these the GPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi):
+    for kernel in (log_partition, posteriors, viterbi, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cuda", kernel)

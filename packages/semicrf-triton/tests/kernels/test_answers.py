@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from semicrf_reference import eager
+from semicrf_reference.eager.sample import draw
 from semicrf_spec import Potentials
 from semicrf_spec.operators import Segmentation, lengths_of, statistics_dtype
 from semicrf_spec.testing import (
@@ -32,6 +33,22 @@ SIZES = [
     (1, 9, 2, 100, None),
 ]
 """Labels on both sides of every block, lengths on both sides of tiles, frames and chunks."""
+
+
+def uniforms_for(emissions, n=2):
+    """Numbers to draw n samples with, the same on every device."""
+    numbers = torch.rand(
+        (n, *emissions.shape[:2], 2), dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
+    return numbers.to(emissions.device)
+
+
+def sample(*terms):
+    """The operator, given its uniform numbers."""
+    return operators.sample(*terms, uniforms_for(terms[0]))
+
+
+OPERATORS = (operators.log_partition, operators.posteriors, operators.viterbi, sample)
 
 
 def float32(potentials, device):
@@ -70,6 +87,10 @@ def assert_answered_as_by_the_oracle(terms, *, same_path=False):
     elif there.all():
         path = Segmentation(labels, durations, lengths)
         assert_close(eager.score(path, **named), scores, FLOAT32_LOG_PARTITION, "score of the path")
+
+    drawn, selected = sample(*terms.terms()), draw(*on_cpu.terms(), uniforms_for(on_cpu.emissions))
+    for found, wanted in zip(drawn, selected, strict=True):
+        assert torch.equal(found.cpu(), wanted), "samples"
 
 
 @pytest.mark.parity
@@ -153,13 +174,14 @@ def test_answers_have_the_dtypes_of_the_contract(dtype, device):
     statistics = statistics_dtype(given[0])
     assert [t.dtype for t in found] == [torch.float64] + [statistics] * 7
     assert [t.dtype for t in operators.viterbi(*given)] == [torch.float64, torch.int64, torch.int64]
+    assert [t.dtype for t in sample(*given)] == [torch.int64, torch.int64]
 
 
 def test_views_are_read_like_copies(device):
     terms = float32(random_potentials(2, 5, 4, 3, seed=14), device)
     views = terms.map(lambda term: term.mT.contiguous().mT if term.ndim > 1 else term)
     assert not views.emissions.is_contiguous()
-    for operator in (operators.log_partition, operators.posteriors, operators.viterbi):
+    for operator in OPERATORS:
         assert_same_bits(operator(*views.terms()), operator(*terms.terms()))
 
 
@@ -170,7 +192,7 @@ def assert_same_bits(found, expected):
 
 def test_twenty_launches_give_the_same_bits(device):
     terms = float32(random_potentials(1, 2 if device.type == "cpu" else 500, 2, 2, seed=15), device).terms()
-    for operator in (operators.posteriors, operators.viterbi):
+    for operator in OPERATORS[1:]:
         first = operator(*terms)
         for _ in range(20):
             assert_same_bits(operator(*terms), first)
@@ -198,12 +220,13 @@ def test_an_empty_batch_has_empty_answers(device):
     assert operators.log_partition(*terms.terms()).shape == (0,)
     assert operators.posteriors(*terms.terms(), True)[1].shape == (0, 5, 2)
     assert operators.viterbi(*terms.terms())[1].shape == (0, 5)
+    assert sample(*terms.terms())[0].shape == (2, 0, 5)
 
 
 def test_lengths_that_cannot_be_are_held_to_those_that_can(device):
     terms = float32(random_potentials(3, 5, 3, 2, seed=16, lengths=[5, 0, 5]), device)
     wild = replace(terms, lengths=torch.tensor([6, -1, 2**32 + 3], device=device))
-    for operator in (operators.log_partition, operators.posteriors, operators.viterbi):
+    for operator in OPERATORS:
         assert_same_bits(operator(*wild.terms()), operator(*terms.terms()))
 
 
@@ -217,6 +240,20 @@ def test_what_is_small_beside_the_length_is_summed_as_well(score, device):
         expected = eager.log_partition(*(term.cpu() for term in terms))
         found = operators.log_partition(*terms, *(None,) * 5)
         assert_close(found.cpu(), expected, FLOAT32_LOG_PARTITION, scale=positions / 10)
+
+
+def test_numbers_next_to_0_and_to_1_draw_what_is_allowed(device):
+    terms = dict(random_potentials(2, 9, 4, 3, seed=18, lengths=[9, 6]).items())
+    terms["duration"][0] = -torch.inf
+    terms["end"][1:] = -torch.inf
+    given = float32(Potentials(**terms), device)
+    for number in (0.0, 2.0**-60, 1.0 - 2.0**-53):
+        uniforms = torch.full((1, 2, 9, 2), number, dtype=torch.float64, device=device)
+        labels, durations = (found[0].cpu() for found in operators.sample(*given.terms(), uniforms))
+        lengths = torch.tensor([9, 6])
+        path = Segmentation(labels, durations, lengths)
+        assert torch.equal(durations.sum(1), lengths)
+        assert eager.score(path, **dict(given.map(torch.Tensor.cpu).items())).isfinite().all()
 
 
 def test_more_labels_than_the_kernels_hold_are_named(device):

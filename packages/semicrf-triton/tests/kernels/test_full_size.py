@@ -9,6 +9,7 @@ from semicrf_reference import compiled
 from semicrf_spec.testing import FLOAT32_LOG_PARTITION, FLOAT32_POSTERIOR, assert_close, random_potentials
 from semicrf_triton import operators
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.viterbi import viterbi_kernel
 
@@ -24,6 +25,13 @@ SIZES = [
     (1, 1_000_000, 20, 6),
     (2, 2_000, 3000, 100),
 ]
+
+
+def uniforms_for(emissions, n=2):
+    """Numbers to draw n samples with."""
+    generator = torch.Generator(emissions.device).manual_seed(3)
+    shape = (n, *emissions.shape[:2], 2)
+    return torch.rand(shape, dtype=torch.float64, device=emissions.device, generator=generator)
 
 
 def on_gpu(size, **options):
@@ -48,10 +56,28 @@ def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
     assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
     assert int(durations.max()) <= size[2]
     assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
+    labels, durations = operators.sample(*gpu.terms(), uniforms_for(gpu.emissions))
+    assert int(durations.max()) <= size[2]
+    assert bool((durations.sum(-1).cpu() == best.lengths).all())
+    assert bool(((labels >= 0).sum(-1).cpu() == best.lengths).all())
+
+
+def test_samples_are_as_frequent_as_posteriors_say():
+    cpu, gpu = on_gpu((1, 500, 20, 5))
+    n = 4000
+    labels, durations = (
+        found.cpu() for found in operators.sample(*gpu.terms(), uniforms_for(gpu.emissions, n))
+    )
+    exact = compiled.posteriors(**dict(cpu.items()))
+    here = torch.stack([labels == c for c in range(5)], -1)
+    for p, frequency in ((exact.position, here), (exact.begins, here & (durations > 0)[..., None])):
+        deviation = (frequency.double().mean(0) - p) / (p * (1 - p) / n).sqrt().clamp(min=1 / n)
+        assert deviation.square().mean() < 1.3  # of independent draws it is 1
+        assert deviation.abs().max() < 6.0
 
 
 def test_nothing_is_compiled_again_when_sizes_change():
-    kernels = (scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel)
+    kernels = (scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel, sample_kernel)
 
     def compiled_so_far():
         return [len(kernel.device_caches[torch.cuda.current_device()][0]) for kernel in kernels]
@@ -61,6 +87,7 @@ def test_nothing_is_compiled_again_when_sizes_change():
         operators.log_partition(*gpu.terms())
         operators.posteriors(*gpu.terms(), False)
         operators.viterbi(*gpu.terms())
+        operators.sample(*gpu.terms(), uniforms_for(gpu.emissions, size[0]))
 
     run((2, 64, 16, 6))
     before = compiled_so_far()
@@ -71,9 +98,13 @@ def test_nothing_is_compiled_again_when_sizes_change():
 
 def test_a_launch_waits_for_nothing():
     _, gpu = on_gpu((2, 70, 9, 5), lengths=[70, 12])
+    uniforms = uniforms_for(gpu.emissions)
     calls = [
-        lambda o=o: o(*gpu.terms())
-        for o in (operators.log_partition, operators.posteriors, operators.viterbi)
+        *(
+            lambda o=o: o(*gpu.terms())
+            for o in (operators.log_partition, operators.posteriors, operators.viterbi)
+        ),
+        lambda: operators.sample(*gpu.terms(), uniforms),
     ]
     for call in calls:
         call()

@@ -42,6 +42,11 @@ class Blocks(NamedTuple):
         return 8
 
     @property
+    def durations(self) -> int:
+        """Durations that a sample weighs at once."""
+        return 1024 // self.classes
+
+    @property
     def chunk(self) -> int:
         """Positions whose posteriors one program takes: more with many labels, as it keeps a `(C, C)` sum."""
         return max(64, 2 * self.classes)
