@@ -16,8 +16,8 @@ from semicrf_triton.launch.blocks import BLOCKS, Blocks
 from semicrf_triton.launch.viterbi import POSITIONS
 
 FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
-REQUIRED = Terms(FLOATS, None, None, None, None, None)
-ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS)
+REQUIRED = Terms(FLOATS, None, None, None, None, None, None)
+ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, "*i8")
 OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)

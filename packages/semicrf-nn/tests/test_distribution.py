@@ -44,7 +44,7 @@ def test_probabilities_of_all_segmentations_sum_to_one(named):
 
 def repeated(term: torch.Tensor, name: str, b: int, times: int) -> torch.Tensor:
     """Sequence b of the batch, so many times."""
-    per_sequence = name in ("emissions", "begin", "finish", "lengths") or term.ndim > 2
+    per_sequence = name in ("emissions", "begin", "finish", "lengths", "cuts") or term.ndim > 2
     return term[b].expand(times, *term.shape[1:]) if per_sequence else term
 
 
@@ -110,6 +110,47 @@ def test_the_entropy_of_the_compiled_backend_refuses_gradients_and_names_the_rem
     assert emissions.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_entropy_and_expected_score_are_the_log_partition(backend):
+    d = distribution(random_potentials(2, 6, 3, 3, seed=30, lengths=[6, 4]), backend)
+    assert_close(d.entropy() + d.expected_score(), d.log_partition, FLOAT64_RELATIVE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_divergences_are_those_of_torch_distributions_and_of_the_definition(backend):
+    terms = random_potentials(2, 5, 3, 2, seed=31, lengths=[5, 3])
+    p, q = distribution(terms, backend), distribution(random_potentials(2, 5, 3, 2, seed=32, lengths=[5, 3]))
+    found = torch.distributions.kl_divergence(p, q)
+    assert torch.equal(found, p.kl_divergence(q))
+    assert_close(found, p.cross_entropy(q) - p.entropy(), FLOAT64_RELATIVE, scale=10.0)
+    for b, listed in enumerate(enumerate_batch(terms)):
+        log_q = torch.stack(
+            [q.log_prob([y if i == b else z for i, z in enumerate(AT_ONCE)])[b] for y in listed.all]
+        )
+        assert_close(
+            p.cross_entropy(q)[b], -(torch.from_numpy(listed.probabilities) * log_q).sum(), FLOAT64_RELATIVE
+        )
+    with pytest.raises(TypeError, match=r"^other is a Posteriors; expected a SemiCRF"):
+        p.kl_divergence(p.posteriors)
+
+
+AT_ONCE = [[(0, 3, 0), (3, 5, 0)], [(0, 3, 0)]]
+"""Any segmentation of each sequence."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_samples_have_the_log_probabilities_of_each_by_itself(backend):
+    d = distribution(random_potentials(2, 6, 3, 3, seed=33, lengths=[6, 4]), backend)
+    samples = d.sample(5, generator=torch.Generator().manual_seed(0))
+    assert samples.labels.shape == (5, 2, 6)
+    assert d.sample().labels.shape == (2, 6)
+    each = torch.stack([d.log_prob(sample) for sample in samples.unbind()])
+    assert torch.equal(d.log_prob(samples), each)
+    assert_close(samples.scores, d.score(samples), FLOAT64_RELATIVE)
+    with pytest.raises(ValueError, match=r"^temperature is 0"):
+        d.sample(temperature=0)
+
+
 def test_log_prob_accepts_a_segmentation_and_lists_alike():
     d = distribution(random_potentials(2, 5, 3, 2, seed=6, lengths=[5, 3]))
     lists = [[(0, 2, 1), (2, 5, 0)], [(0, 3, 1)]]
@@ -147,11 +188,11 @@ def test_log_likelihoods_are_float64_and_gradients_have_the_dtype_of_their_term(
         assert emissions.grad.dtype == dtype
 
 
-def test_agreeing_gives_posteriors_that_respect_the_labels():
+def test_known_labels_give_posteriors_that_respect_them():
     d = distribution(random_potentials(2, 6, 3, 3, seed=9))
     labels = torch.full((2, 6), -100)
     labels[0, 2], labels[1, 5] = 1, 2
-    position = d.agreeing(labels).posteriors.position
+    position = d.constrained(labels=labels).posteriors.position
     assert_close(position[0, 2], torch.tensor([0.0, 1.0, 0.0]), FLOAT64_POSTERIOR)
     assert_close(position[1, 5], torch.tensor([0.0, 0.0, 1.0]), FLOAT64_POSTERIOR)
 

@@ -125,7 +125,7 @@ def test_transitions_by_position_and_durations_by_sequence_serve_medium_problems
 @pytest.mark.parametrize("name", ["start", "end", "begin", "finish", "lengths"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_each_optional_term_may_be_missing_or_be_the_only_one(name, dtype):
-    terms = {n: t.to(dtype) if n != "lengths" else t for n, t in tensors(case("ragged")).items()}
+    terms = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors(case("ragged")).items()}
     assert_equals_oracle({n: t for n, t in terms.items() if n != name})
     assert_equals_oracle(
         {n: t for n, t in terms.items() if n in ("emissions", "transition", "duration", name)}
@@ -135,7 +135,7 @@ def test_each_optional_term_may_be_missing_or_be_the_only_one(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_terms_of_every_dtype_are_read_exactly(dtype):
     terms = tensors(random_potentials(2, 60, 8, 3, seed=55, lengths=[60, 44]))
-    assert_equals_oracle({n: t.to(dtype) if n != "lengths" else t for n, t in terms.items()})
+    assert_equals_oracle({n: t.to(dtype) if t.is_floating_point() else t for n, t in terms.items()})
 
 
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
@@ -171,7 +171,7 @@ def offset(term):
 @pytest.mark.parametrize("laid_out", [transposed, strided, offset], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_how_the_terms_lie_in_memory_changes_no_bit(laid_out, dtype):
-    terms = {n: t.to(dtype) if n != "lengths" else t for n, t in tensors(case("every_term")).items()}
+    terms = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors(case("every_term")).items()}
     moved = {n: laid_out(t) for n, t in terms.items()}
     assert laid_out is offset or not moved["emissions"].is_contiguous()
     assert_same_bits(everything(moved), everything(terms))
@@ -197,7 +197,7 @@ def test_terms_that_require_gradients_are_answered_alike():
 
 def test_log_partition_has_the_same_bits_with_gradients_and_without():
     terms = tensors(LARGE)
-    leaves = {n: t.clone().requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+    leaves = {n: t.clone().requires_grad_() if t.is_floating_point() else t for n, t in terms.items()}
     assert torch.equal(compiled.log_partition(**leaves).detach(), compiled.log_partition(**terms))
 
 
@@ -277,10 +277,10 @@ def test_twenty_runs_give_the_same_bits(two_threads):
 def test_the_number_of_threads_changes_no_bit(lengths):
     terms = tensors(random_potentials(len(lengths), 200, 90, 8, seed=50, lengths=lengths))
     terms["emissions"][-1, 1] = -torch.inf  # in one sequence nothing is allowed
-    leaves = {n: t.clone().requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+    leaves = {n: t.clone().requires_grad_() if t.is_floating_point() else t for n, t in terms.items()}
 
     def gradients():
-        leaf = [t for n, t in leaves.items() if n != "lengths"]
+        leaf = [t for t in leaves.values() if t.is_floating_point()]
         return torch.autograd.grad(compiled.log_partition(**leaves).sum(), leaf)
 
     torch.set_num_threads(1)
@@ -345,6 +345,7 @@ def test_empty_batches_and_empty_sequences_have_answers(batch, time):
 
 
 def test_both_backends_export_the_same_functions():
-    assert compiled.__all__ == ["entropy", "log_partition", "posteriors", "score", "viterbi"]
+    measures = ["cross_entropy", "entropy", "kl_divergence"]
+    assert compiled.__all__ == [*measures, "log_partition", "posteriors", "sample", "score", "viterbi"]
     assert set(compiled.__all__) < set(eager.__all__)
     assert compiled.score is eager.score

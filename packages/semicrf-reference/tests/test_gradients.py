@@ -11,6 +11,7 @@ from torch.autograd.forward_ad import dual_level, make_dual
 
 from semicrf_reference import compiled, eager
 from semicrf_spec import Potentials
+from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, assert_close, case, random_potentials
 from semicrf_spec.testing.strategies import small_potentials
 
@@ -25,11 +26,13 @@ def tensors(potentials):
 def leaves(potentials, dtype=None):
     """The terms as tensors that gradients are taken by."""
     terms = tensors(potentials)
-    return {n: t.to(dtype or t.dtype).requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+    return {
+        n: t.to(dtype or t.dtype).requires_grad_() if t.is_floating_point() else t for n, t in terms.items()
+    }
 
 
 def differentiable(terms):
-    return [name for name in terms if name != "lengths"]
+    return [name for name in terms if name not in DTYPES]
 
 
 def gradients(function, terms):
@@ -145,7 +148,9 @@ def test_compiled_gradients_of_any_small_problem_equal_the_oracles(potentials):
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 def test_gradients_have_the_dtype_of_their_terms_and_are_rounded_once(backend, dtype):
     narrow = leaves(FULL, dtype)
-    wide = {n: t.detach().double().requires_grad_() if n != "lengths" else t for n, t in narrow.items()}
+    wide = {
+        n: t.detach().double().requires_grad_() if t.is_floating_point() else t for n, t in narrow.items()
+    }
     found, expected = gradients(backend.log_partition, narrow), gradients(backend.log_partition, wide)
     for name in expected:
         assert found[name].dtype == dtype
@@ -155,7 +160,7 @@ def test_gradients_have_the_dtype_of_their_terms_and_are_rounded_once(backend, d
 def test_terms_of_different_dtypes_each_get_their_own(backend):
     dtypes = dict(zip(differentiable(dict(FULL.items())), [*FLOATING, *FLOATING[:3]], strict=True))
     terms = {n: t.to(dtypes.get(n, t.dtype)) for n, t in tensors(FULL).items()}
-    terms = {n: t.requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+    terms = {n: t.requires_grad_() if t.is_floating_point() else t for n, t in terms.items()}
     found = gradients(backend.log_partition, terms)
     assert {name: gradient.dtype for name, gradient in found.items()} == dtypes
 

@@ -38,7 +38,7 @@ def answers(terms):
 
 def gradients(terms):
     """Of the sum of the log partitions, which asks for no begins and ends."""
-    leaves = [t.clone().requires_grad_() for n, t in terms.items() if n != "lengths"]
+    leaves = [t.clone().requires_grad_() for t in terms.values() if t.is_floating_point()]
     given = dict(zip(terms, leaves, strict=False))
     return torch.autograd.grad(compiled.log_partition(**{**terms, **given}).sum(), leaves)
 

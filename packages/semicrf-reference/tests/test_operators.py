@@ -21,7 +21,7 @@ CASES += ("length_0", "nothing_allowed", "poisoned_padding")
 def arguments(potentials, *, requires_grad=False):
     terms = dict(potentials.map(torch.from_numpy).items())
     if requires_grad:
-        terms = {n: t.requires_grad_() if n != "lengths" else t for n, t in terms.items()}
+        terms = {n: t.requires_grad_() if t.is_floating_point() else t for n, t in terms.items()}
     return tuple(terms.get(name) for name in NAMES)
 
 

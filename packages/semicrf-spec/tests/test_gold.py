@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import semicrf_spec
 from semicrf_spec import SHAPES, UNKNOWN, Potentials, enumerate_batch, segments_to_labels
 from semicrf_spec.operators import Segmentation, agreeing, lengths_of, score, score_of
+from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import (
     FLOAT64_RELATIVE,
     MAX_DURATIONS,
@@ -71,7 +72,7 @@ def test_scores_of_samples_and_their_gradients_are_those_of_each_by_itself(name)
     samples = Segmentation(labels.reshape(shape), durations.reshape(shape), each[0].lengths)
     found, expected = score_of(samples, tensors), torch.stack([score_of(s, tensors) for s in each])
     assert torch.equal(found, expected.reshape(shape[:-1]))
-    leaves = [term for term_name, term in tensors.items() if term_name != "lengths"]
+    leaves = [term for term_name, term in tensors.items() if term_name not in DTYPES]
     for a, b in zip(
         *(torch.autograd.grad(x.sum(), leaves, materialize_grads=True) for x in (found, expected)),
         strict=True,
@@ -100,7 +101,7 @@ def test_scores_of_whatever_terms_are_those_of_the_definition(potentials, seed):
 
 def counts_of(gold, potentials):
     """How often each entry of each term is used by the gold segments: the derivative of their score."""
-    counts = {name: np.zeros(np.shape(x)) for name, x in potentials.items() if name != "lengths"}
+    counts = {name: np.zeros(np.shape(x)) for name, x in potentials.items() if name not in DTYPES}
     for b, segments in enumerate(gold):
         before = None
         for start, end, label in segments:
@@ -151,7 +152,7 @@ def test_a_forbidden_segmentation_scores_minus_infinity_with_gradients_that_are_
     found = score_of(gold, potentials)
     assert torch.isneginf(found).tolist() == [True, False]
     found[1].backward()
-    assert not any(x.grad.isnan().any() for name, x in potentials.items() if name != "lengths")
+    assert not any(x.grad.isnan().any() for name, x in potentials.items() if name not in DTYPES)
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 3), (2, 0), (0, 0)])

@@ -22,8 +22,10 @@ from semicrf_spec.operators import (
     SCHEMAS,
     Posteriors,
     Segmentation,
+    cross_entropy,
     entropy,
     gradients,
+    kl_divergence,
     log_partition,
     on_device,
     over_terms,
@@ -34,12 +36,17 @@ from semicrf_spec.operators import (
     terms_and_boundaries,
     viterbi,
 )
+from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
 from semicrf_spec.testing.strategies import small_potentials
 
 FUNCTIONS = (log_partition, posteriors, viterbi, entropy, sample)
-OPTIONS = {"sample": ["n", "temperature", "generator"]}
-SCORES = tuple(name for name in SHAPES if name != "lengths")
+OPTIONS = {
+    "sample": ["n", "temperature", "generator"],
+    "cross_entropy": ["other"],
+    "kl_divergence": ["other"],
+}
+SCORES = tuple(name for name in SHAPES if name not in DTYPES)
 every_case = pytest.mark.parametrize("name", case_names())
 
 
@@ -163,19 +170,20 @@ def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature
     names = [argument.name for argument in schema.arguments]
     assert names == [*SHAPES, *{"posteriors": ["boundaries"], "sample": ["uniforms"]}.get(name, [])]
     optional = [argument.name for argument in schema.arguments if str(argument.type).startswith("Optional")]
-    assert optional == ["start", "end", "begin", "finish", "lengths"]
+    assert optional == ["start", "end", "begin", "finish", "lengths", "cuts"]
     assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
     assert {"log_partition": 1, "posteriors": 8, "viterbi": 3, "sample": 2}[name] == len(schema.returns)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, cross_entropy, kl_divergence])
 def test_every_function_has_the_one_call_signature(function):
     parameters = inspect.signature(function).parameters.values()
     assert [parameter.name for parameter in parameters] == [*SHAPES, *OPTIONS.get(function.__name__, [])]
     for parameter in parameters:
-        required = parameter.name in ("emissions", "transition", "duration")
+        required = parameter.name in ("emissions", "transition", "duration", "other")
         assert (parameter.default is inspect.Parameter.empty) == required
-        assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == (not required)
+        by_name = not required or parameter.name == "other"
+        assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == by_name
     assert function.__doc__
     assert function.__module__.startswith("semicrf_spec.operators.")
 
@@ -253,7 +261,7 @@ def test_the_gradient_of_every_term_is_that_of_the_sum_over_all_segmentations(na
     total = summed_by_autograd(summed)
     (weights * total)[total > -torch.inf].sum().backward()
     for term, x in ours.items():
-        if term != "lengths":
+        if term in SCORES:
             expected = getattr(summed, term).grad
             expected = torch.zeros_like(x) if expected is None else expected
             assert_close(x.grad, expected, FLOAT64_POSTERIOR, f"gradient of {term}")
@@ -268,10 +276,10 @@ def test_gradients_come_in_the_dtypes_of_their_terms():
         x.requires_grad_()
     with Enumerated():
         log_partition(**terms).sum().backward()
-        _, *found = torch.ops.semicrf.posteriors(*terms.values(), None)
+        _, *found = torch.ops.semicrf.posteriors(*terms.values(), None, None)
     position, begins, *_ = found
-    by_formula = gradients(torch.ones(2, dtype=torch.float64), found, (*terms.values(), None))
-    assert [x.dtype for x in by_formula[:-1]] == list(dtypes.values())
+    by_formula = gradients(torch.ones(2, dtype=torch.float64), found, (*terms.values(), None, None))
+    assert [x.dtype for x in by_formula[:-2]] == list(dtypes.values())
     assert {name: x.grad.dtype for name, x in terms.items()} == dtypes
     assert torch.equal(terms["emissions"].grad, position.to(torch.float16))
     assert torch.equal(terms["begin"].grad, begins.to(dtypes["begin"]))
@@ -283,7 +291,7 @@ def test_what_lies_past_the_lengths_and_what_is_not_allowed_gets_no_gradient(nam
     with Enumerated():
         log_partition(**terms_of(potentials)).sum().backward()
     for term, x in potentials.items():
-        if term == "lengths":
+        if term not in SCORES:
             continue
         assert not x.grad.isnan().any(), term
         assert not x.grad[torch.isneginf(x)].any(), term

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semicrf_spec import SHAPES, Potentials
+from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import case, case_names
 from semicrf_spec.testing.strategies import small_potentials
 
 SIZES = {"B": 2, "T": 3, "C": 4, "K": 5}
 LIBRARIES = {"numpy": np.asarray, "torch": torch.as_tensor}
-SCORES = tuple(name for name in SHAPES if name != "lengths")
+SCORES = tuple(name for name in SHAPES if name not in DTYPES)
+OTHERS = {"lengths": np.int64, "cuts": np.bool_}
 NARROW = {name: shapes[0] for name, shapes in SHAPES.items()}
 WIDE = {name: shapes[-1] for name, shapes in SHAPES.items()}
 
@@ -27,7 +29,7 @@ def size(shape):
 
 
 def term(name, shape):
-    return np.full(size(shape), 3) if name == "lengths" else np.zeros(size(shape))
+    return np.full(size(shape), 3) if name == "lengths" else np.zeros(size(shape), OTHERS.get(name))
 
 
 def build(library=np.asarray, shapes=WIDE, **changed):
@@ -79,7 +81,7 @@ def test_a_wrong_size_on_any_axis_names_the_argument_the_expected_and_the_given_
 ):
     wrong = list(size(shape))
     wrong[axis] += 1
-    dtype = np.int64 if name == "lengths" else np.float64
+    dtype = OTHERS.get(name, np.float64)
     with pytest.raises(ValueError, match="has shape") as raised:
         build(library, **{name: np.zeros(wrong, dtype)})
     message = str(raised.value)
@@ -146,10 +148,19 @@ def test_lengths_that_are_no_integers_are_named_with_their_dtype(library, dtype)
         build(library, lengths=np.ones(2, dtype))
 
 
+@every_library
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint8])
+def test_cuts_that_are_no_booleans_are_named_with_their_dtype(library, dtype):
+    with pytest.raises(TypeError, match=r"^cuts has dtype \S+; expected a boolean dtype: bool"):
+        build(library, cuts=np.ones((2, 3), dtype))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("lengths", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
 def test_every_floating_dtype_and_integer_lengths_are_accepted_as_they_are(dtype, lengths):
-    potentials = build(torch.as_tensor).map(lambda x: x.to(dtype if x.is_floating_point() else lengths))
+    potentials = build(torch.as_tensor, cuts=None).map(
+        lambda x: x.to(dtype if x.is_floating_point() else lengths)
+    )
     potentials.check_values()
     assert potentials.emissions.dtype == dtype
 
@@ -246,8 +257,13 @@ def test_lengths_are_checked_before_the_scores_they_cut_off():
 @pytest.mark.parametrize(("batch", "time"), [(0, 3), (2, 0), (0, 0)])
 def test_an_empty_batch_and_an_empty_sequence_are_legal(library, batch, time):
     sizes = {**SIZES, "B": batch, "T": time}
-    terms = {name: np.zeros([sizes[letter] for letter in shape.split()]) for name, shape in WIDE.items()}
-    potentials = build(library, **terms | {"lengths": np.zeros(batch, np.int64)})
+    potentials = build(
+        library,
+        **{
+            name: np.zeros([sizes[letter] for letter in shape.split()], OTHERS.get(name))
+            for name, shape in WIDE.items()
+        },
+    )
     potentials.check_values()
     assert potentials.shape == (batch, time, 4)
 
@@ -275,11 +291,11 @@ def test_terms_come_in_the_order_of_the_signature():
 def test_map_changes_every_term_that_is_present_and_no_other():
     potentials = build(start=None)
     seen = []
-    mapped = potentials.map(lambda x: (seen.append(x), x + 1)[1])
+    mapped = potentials.map(lambda x: (seen.append(x), x if x.dtype == np.bool_ else x + 1)[1])
     assert len(seen) == len(SHAPES) - 1
     assert mapped.start is None
     for name, x in potentials.items():
-        assert np.array_equal(getattr(mapped, name), x + 1)
+        assert np.array_equal(getattr(mapped, name), x if name == "cuts" else x + 1)
 
 
 @every_library

@@ -46,6 +46,8 @@ def by_position(potentials, b, segments):
             total += entry(potentials.finish, b, u, label)
         if u + 1 == length:
             total += entry(potentials.end, label)
+        if potentials.cuts is not None and potentials.cuts[b, u] and u not in begun:
+            total = -np.inf
     return total
 
 

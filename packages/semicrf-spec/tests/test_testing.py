@@ -14,6 +14,7 @@ from hypothesis.errors import NoSuchExample
 
 from semicrf_spec import SHAPES, Potentials, check_segments, enumerate_batch
 from semicrf_spec.cost import num_segmentations
+from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import (
     FLOAT32_LOG_PARTITION,
     FLOAT32_POSTERIOR,
@@ -140,7 +141,7 @@ def test_the_cases_that_every_backend_is_promised_to_be_tested_on_are_there():
     assert {"nothing_allowed", "extremes", "float16", "position_transition", "sequence_duration"} <= set(
         case_names()
     )
-    assert {f"forbidden_{term}" for term in SHAPES if term != "lengths"} <= set(case_names())
+    assert {f"forbidden_{term}" for term in SHAPES if term not in DTYPES} <= set(case_names())
     assert MAX_DURATIONS == (1, 2, 3, 4, 5)
     assert len(set(case_names())) == len(case_names())
 
@@ -181,14 +182,14 @@ def test_the_cases_are_what_their_names_say(max_duration):
     assert get("length_0").shape[1] == 0
     assert get("length_1").shape[1] == 1
     assert {name for name, _ in get("required_terms_only").items()} == {"emissions", "transition", "duration"}
-    assert {name for name, _ in get("every_term").items()} == set(SHAPES) - {"lengths"}
+    assert {name for name, _ in get("every_term").items()} == set(SHAPES) - set(DTYPES)
     assert get("shorter_than_max_duration").max_duration > get("shorter_than_max_duration").shape[1]
     assert {0, 1, get("ragged").shape[1]} <= set(get("ragged").lengths.tolist())
     assert get("one_label").shape[2] == 1
     assert get("position_transition").transition.ndim == 4
     assert get("sequence_duration").duration.ndim == 3
     assert set(np.abs(get("extremes").emissions).ravel()) == {1e4}
-    assert all(x.dtype == np.float16 for name, x in get("float16").items() if name != "lengths")
+    assert all(x.dtype == np.float16 for name, x in get("float16").items() if name not in DTYPES)
     for sequence in enumerate_batch(get("ties")):
         assert set(sequence.scores.tolist()) == {0.0}
     for sequence in enumerate_batch(get("integer_ties")):
@@ -202,7 +203,7 @@ def test_the_cases_are_what_their_names_say(max_duration):
     )
 
 
-@pytest.mark.parametrize("term", [term for term in SHAPES if term != "lengths"])
+@pytest.mark.parametrize("term", [term for term in SHAPES if term not in DTYPES])
 @pytest.mark.parametrize("max_duration", MAX_DURATIONS)
 def test_the_forbidding_cases_forbid_something_and_not_everything(term, max_duration):
     potentials = case(f"forbidden_{term}", max_duration)
@@ -226,7 +227,7 @@ def test_random_potentials_follow_their_arguments():
     assert potentials.shape == (2, 3, 5)
     assert potentials.max_duration == 4
     assert potentials.lengths.tolist() == [3, 1]
-    assert len(list(potentials.items())) == len(SHAPES)
+    assert {name for name, _ in potentials.items()} == set(SHAPES) - {"cuts"}
     other, larger = random_potentials(2, 3, 4, 5, seed=2), random_potentials(2, 3, 4, 5, seed=1, scale=8.0)
     assert not np.array_equal(potentials.emissions, other.emissions)
     assert np.array_equal(larger.emissions, 8.0 * potentials.emissions)
@@ -254,11 +255,11 @@ def test_small_potentials_are_legal_and_within_their_bounds(potentials):
     assert 1 <= classes <= 2
     assert 1 <= potentials.max_duration <= 4
     for name, x in potentials.items():
-        assert name == "lengths" or np.all((np.abs(x) <= 9.0) | np.isneginf(x))
+        assert name in DTYPES or np.all((np.abs(x) <= 9.0) | np.isneginf(x))
 
 
 def test_small_potentials_of_every_kind_are_drawn():
-    for term in ("start", "end", "begin", "finish", "lengths"):
+    for term in ("start", "end", "begin", "finish", "lengths", "cuts"):
         assert draws(small_potentials(), lambda p, term=term: getattr(p, term) is None)
         assert draws(small_potentials(), lambda p, term=term: getattr(p, term) is not None)
     assert draws(small_potentials(), lambda p: p.transition.ndim == 4 and p.shape[1] > 1)

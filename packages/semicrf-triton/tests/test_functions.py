@@ -12,7 +12,7 @@ from semicrf_spec import score as defined_score
 from semicrf_spec.operators import SCHEMAS, Segmentation
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close, random_potentials
 
-FUNCTIONS = ("log_partition", "posteriors", "viterbi", "entropy")
+FUNCTIONS = ("log_partition", "posteriors", "viterbi", "sample", "entropy", "cross_entropy", "kl_divergence")
 POTENTIALS = random_potentials(2, 4, 3, 2, lengths=[4, 2])
 
 
@@ -33,7 +33,7 @@ def test_tensors_that_are_not_on_a_gpu_are_refused_with_the_remedy(terms, name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_have_the_signature_of_every_backend(name):
-    shared = inspect.signature(operators.log_partition).parameters
+    shared = inspect.signature(getattr(operators, name)).parameters
     assert list(inspect.signature(getattr(semicrf_triton, name)).parameters) == list(shared)
     assert getattr(semicrf_triton, name).__doc__
 

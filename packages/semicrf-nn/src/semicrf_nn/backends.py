@@ -34,6 +34,14 @@ class Backend(Protocol):
         """Samples."""
 
     @property
+    def cross_entropy(self) -> OverTerms[Tensor]:
+        """`(B,)` float64 nats."""
+
+    @property
+    def kl_divergence(self) -> OverTerms[Tensor]:
+        """`(B,)` float64 nats."""
+
+    @property
     def entropy(self) -> OverTerms[Tensor]:
         """`(B,)` float64 nats."""
 

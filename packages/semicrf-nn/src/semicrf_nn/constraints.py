@@ -75,15 +75,17 @@ def per_class(name: str, value: int | Sequence[int], num_classes: int) -> list[i
     return values
 
 
-def duration_mask(shortest: Sequence[int], longest: Sequence[int]) -> Tensor:
-    """`(K, C)`: 0 in row d - 1 where `shortest[c] <= d <= longest[c]`, else `-inf`; K is the longest of all.
+def duration_mask(shortest: Sequence[int], longest: Sequence[int], max_duration: int | None = None) -> Tensor:
+    """`(K, C)`: 0 in row d - 1 where `shortest[c] <= d <= longest[c]`, else `-inf`.
+
+    K is `max_duration`, or the longest of all.
 
     Raises: ValueError naming the class that no duration is left for.
     """
     for label, (low, high) in enumerate(zip(shortest, longest, strict=True)):
         if low > high:
             raise ValueError(f"class {label} has min_duration {low} above max_duration {high}")
-    d = torch.arange(1, max(longest) + 1)[:, None]
+    d = torch.arange(1, (max_duration or max(longest)) + 1)[:, None]
     return _minus_infinity((d < torch.tensor(shortest)) | (d > torch.tensor(longest)))
 
 

@@ -7,16 +7,27 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, register_kl
 
 from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
+from semicrf_nn.conditions import (
+    KnownSegments,
+    check_something_left,
+    with_allowed,
+    with_boundaries,
+    with_durations,
+    with_forbidden_transitions,
+    with_labels,
+    with_segments,
+)
+from semicrf_nn.constraints import ForbiddenTransitions
 from semicrf_spec import Potentials
 from semicrf_spec.operators import (
     Posteriors,
     Segmentation,
-    agreeing,
     can_look,
     check_tensors,
+    expected_score,
     lengths_of,
     score_of,
 )
@@ -45,6 +56,7 @@ class SemiCRF(Distribution):
         begin: `(B, T, C)` nats, a segment of c begins at t. Missing means 0.
         finish: `(B, T, C)` nats, a segment of c has t as its last position. Missing means 0.
         lengths: `(B,)` integers in `[0, T]`. Missing means T.
+        cuts: `(B, T)` booleans, where a segment has to begin. Missing means that none has to.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
         validate_args: whether to check values now; on a CPU they are checked again where they are used. On a
             GPU that waits for it, and is left out while a CUDA graph is captured.
@@ -67,10 +79,13 @@ class SemiCRF(Distribution):
         begin: Tensor | None = None,
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
+        cuts: Tensor | None = None,
         backend: BackendName | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        self.potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        self.potentials = Potentials(
+            emissions, transition, duration, start, end, begin, finish, lengths, cuts
+        )
         check_tensors(self.potentials)
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
@@ -156,6 +171,34 @@ class SemiCRF(Distribution):
         """
         return self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
 
+    def cross_entropy(self, other: SemiCRF) -> Tensor:
+        """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
+
+        Infinite where q forbids what p allows. Differentiable on `backend="eager"`.
+
+        Args:
+            other: a distribution over segmentations of the same sequences, on this one's backend.
+        Raises: ValueError where the sequences are not the same.
+        Cost: that of `posteriors`, and of the other's `log_partition`.
+        Source: Li & Eisner 2009.
+        """
+        return self._backend.cross_entropy(**self._terms, other=_potentials_of(other))
+
+    def kl_divergence(self, other: SemiCRF) -> Tensor:
+        """`sum_y p(y) log(p(y) / q(y))`, q being the other: `(B,)` float64 nats, exact at any length.
+
+        `cross_entropy(other) - entropy()` without its cancellation: 0 for equal potentials. It is what
+        `torch.distributions.kl_divergence(p, q)` answers. Arguments and errors are those of `cross_entropy`.
+        """
+        return self._backend.kl_divergence(**self._terms, other=_potentials_of(other))
+
+    def expected_score(self) -> Tensor:
+        """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
+
+        Differentiable on `backend="eager"`. Cost: that of `posteriors`.
+        """
+        return expected_score(self.posteriors, self.potentials)
+
     def score(self, segments: Segments) -> Tensor:
         """Score of given segmentations: `(B,)` float64 nats, differentiable.
 
@@ -183,22 +226,68 @@ class SemiCRF(Distribution):
         Cost: O(B T C (K + C)) time, twice that for labels.
         Source: Sarawagi & Cohen 2004; for labels, the marginal likelihood of Tsuboi et al. 2008.
         """
-        numerator = self.agreeing(value).log_partition if isinstance(value, Tensor) else self.score(value)
+        if isinstance(value, Tensor):
+            numerator = self._with(with_labels(self.potentials, value)).log_partition
+        else:
+            numerator = self.score(value)
         return torch.where(numerator > -torch.inf, numerator - self.log_partition, -torch.inf)
 
-    def agreeing(self, labels: Tensor) -> SemiCRF:
-        """The same scores with every segmentation forbidden that contradicts the labels.
+    def constrained(
+        self,
+        *,
+        labels: Tensor | None = None,
+        allowed: Tensor | None = None,
+        boundaries: Tensor | None = None,
+        segments: KnownSegments | None = None,
+        forbidden_transitions: ForbiddenTransitions | None = None,
+        min_duration: int | Sequence[int] = 1,
+        max_duration: int | Sequence[int] | None = None,
+    ) -> SemiCRF:
+        """The distribution given that constraints hold: `p(y | constraints)`.
 
-        Its `log_partition` less this one's is `log_prob(labels)`; its `mode` and `posteriors` are those
-        given the labels.
+            log p(constraints) = constrained(...).log_partition - log_partition
+
+        What they do not allow is forbidden, everything else keeps its score: so `mode`, `sample`, posteriors
+        and `log_prob` are those given the constraints, and the difference of log partitions is a loss to
+        train with what is known.
 
         Args:
-            labels: `(B, T)` integers, `-100` where the label is unknown.
-        Raises: ValueError naming the sequence and the position of a label out of range.
+            labels: `(B, T)` integers, known labels, `-100` where one is unknown.
+            allowed: booleans that broadcast to `(B, T, C)`, true where a label may be.
+            boundaries: `(B, T)` integers, 1 where a segment begins, 0 where none does, `-100` where that is
+                unknown; or booleans, where all are known.
+            segments: one list of `(start, end, label)` a sequence, segments that there are, with gaps where
+                nothing is known; label `-100` is any.
+            forbidden_transitions: `(C, C)` booleans, true where forbidden, or `(from, to)` pairs.
+            min_duration: the shortest segment in positions, or one for each label.
+            max_duration: the longest, or one for each label.
+        Raises: ValueError naming the argument and what was expected, or the first sequence of which the
+            constraints leave nothing.
+        Cost: that of `log_partition`, to see that something is left; not while tracing or capturing.
+        Source: for learning, Tsuboi et al. 2008.
         """
-        terms = self._terms
-        terms["emissions"] = agreeing(self.potentials, labels)
-        return SemiCRF(**terms, backend=self.backend, validate_args=False)
+        found = self.potentials
+        if labels is not None:
+            found = with_labels(found, labels)
+        if allowed is not None:
+            found = with_allowed(found, allowed)
+        if boundaries is not None:
+            found = with_boundaries(found, boundaries)
+        if segments is not None:
+            found = with_segments(found, segments)
+        if forbidden_transitions is not None:
+            found = with_forbidden_transitions(found, forbidden_transitions)
+        if min_duration != 1 or max_duration is not None:
+            found = with_durations(found, min_duration, max_duration)
+        conditioned = self._with(found)
+        if can_look(found.emissions):
+            with torch.no_grad():
+                check_something_left(conditioned.log_partition, lambda: self.log_partition)
+        return conditioned
+
+    def _with(self, potentials: Potentials[Tensor]) -> SemiCRF:
+        """The same kind of distribution over other potentials, whose values have been checked."""
+        return SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
 
     def _segmentation(self, segments: Segments) -> Segmentation:
         if isinstance(segments, Segmentation):
@@ -218,3 +307,12 @@ class SemiCRF(Distribution):
             lengths=self.lengths.tolist(),
             device=self.potentials.emissions.device,
         )
+
+
+def _potentials_of(other: SemiCRF) -> Potentials[Tensor]:
+    if not isinstance(other, SemiCRF):
+        raise TypeError(f"other is a {type(other).__name__}; expected a SemiCRF")
+    return other.potentials
+
+
+register_kl(SemiCRF, SemiCRF)(SemiCRF.kl_divergence)  # type: ignore[no-untyped-call]  # PyTorch's

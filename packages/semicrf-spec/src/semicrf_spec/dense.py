@@ -19,7 +19,7 @@ class DensePotentials(Potentials[A]):
     """`Potentials` in the widest legal shapes.
 
     `transition` is `(B, T, C, C)`, `duration` `(B, K, C)`, `start` and `end` `(C,)`, everything else
-    as in `Potentials`; missing terms are zeros, missing lengths T. Broadcast, not copied.
+    as in `Potentials`; missing terms are zeros, missing lengths T, missing cuts false. Broadcast, not copied.
     """
 
     start: A
@@ -27,6 +27,7 @@ class DensePotentials(Potentials[A]):
     begin: A
     finish: A
     lengths: A
+    cuts: A
 
     @classmethod
     def of(cls, potentials: Potentials[A]) -> DensePotentials[A]:
@@ -39,9 +40,11 @@ class DensePotentials(Potentials[A]):
         def widened(term: A | None, *shape: int) -> A:
             return cast(A, xp.broadcast_to(zero if term is None else term, shape))
 
-        lengths = potentials.lengths
+        lengths, cuts = potentials.lengths, potentials.cuts
         if lengths is None:
             lengths = xp.full((batch,), time, dtype=xp.int64, device=device(emissions))
+        if cuts is None:
+            cuts = xp.zeros((batch, time), dtype=xp.bool, device=device(emissions))
         return cls(
             emissions=potentials.emissions,
             transition=widened(potentials.transition, batch, time, classes, classes),
@@ -51,6 +54,7 @@ class DensePotentials(Potentials[A]):
             begin=widened(potentials.begin, batch, time, classes),
             finish=widened(potentials.finish, batch, time, classes),
             lengths=lengths,
+            cuts=cuts,
         )
 
     def map(self, function: Callable[[A], Out]) -> DensePotentials[Out]:

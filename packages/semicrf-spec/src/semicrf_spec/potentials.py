@@ -24,6 +24,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "begin": ("B T C",),
     "finish": ("B T C",),
     "lengths": ("B",),
+    "cuts": ("B T",),
 }
 """The legal shapes of every argument, in the letters of the documentation."""
 
@@ -31,6 +32,11 @@ _AXES = {name: [shape.split() for shape in shapes] for name, shapes in SHAPES.it
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "lengths": ("an integer", INTEGERS),
+    "cuts": ("a boolean", ("bool",)),
+}
+"""The legal dtypes of what is no score, and what they are called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,8 @@ class Potentials(Generic[A]):
         finish: `(B, T, C)`, a segment of c has t as its last position. Missing means 0.
         lengths: `(B,)` integers in `[0, T]`; positions past the length count for nothing.
             Missing means T.
+        cuts: `(B, T)` booleans; where true, a segment has to begin, so none may lie across. What stands at
+            position 0 and past the lengths does not matter. Missing means that none has to.
 
     All floating dtypes are legal; `-inf` forbids, exactly. Construction checks shapes, dtypes and
     devices; `check_values` checks what the arrays hold.
@@ -64,6 +72,7 @@ class Potentials(Generic[A]):
     begin: A | None = None
     finish: A | None = None
     lengths: A | None = None
+    cuts: A | None = None
 
     def __post_init__(self) -> None:
         sizes = self._sizes()
@@ -110,6 +119,7 @@ class Potentials(Generic[A]):
             self.begin,
             self.finish,
             self.lengths,
+            self.cuts,
         )
 
     def map(self, function: Callable[[A], Out]) -> Potentials[Out]:
@@ -158,7 +168,7 @@ class Potentials(Generic[A]):
         if self.lengths is not None:
             check_lengths(self.lengths, self.shape[1])
         for name, term in self.items():
-            if name != "lengths":
+            if name not in DTYPES:
                 self._check_scores(name, term)
 
     def _check_scores(self, name: str, term: Array) -> None:
@@ -223,10 +233,9 @@ def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
 
 
 def _check_dtype(name: str, term: Any) -> None:
-    legal = INTEGERS if name == "lengths" else FLOATS
+    kind, legal = DTYPES.get(name, ("a floating", FLOATS))
     # the name is what all libraries agree on and a tracer can read: float32, torch.float32
     if str(term.dtype).rpartition(".")[2] not in legal:
-        kind = "an integer" if name == "lengths" else "a floating"
         raise TypeError(f"{name} has dtype {term.dtype}; expected {kind} dtype: {', '.join(legal)}")
 
 

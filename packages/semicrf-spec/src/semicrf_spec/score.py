@@ -24,6 +24,8 @@ def score(
                            + begin[s_i, c_i] + finish[e_i-1, c_i] )
                  + sum_{i>=2} transition[c_{i-1}, c_i]
 
+    and `-inf` where a segment lies across one of the cuts.
+
     Args:
         potentials: the terms, as numpy arrays.
         segmentations: B lists of `(start, end, label)` that tile `[0, length)`.
@@ -69,6 +71,8 @@ def score_sequence(
 
 def _segment_score(terms: DensePotentials[Any], b: int, segment: Segment) -> float:
     start, end, label = segment
+    if np.any(terms.cuts[b, start + 1 : end]):
+        return -np.inf
     return (
         float(np.sum(terms.emissions[b, start:end, label]))
         + _at(terms.duration, b, end - start - 1, label)

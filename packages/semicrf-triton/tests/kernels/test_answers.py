@@ -54,7 +54,7 @@ OPERATORS = (operators.log_partition, operators.posteriors, operators.viterbi, s
 def float32(potentials, device):
     """The potentials as the kernels are given them."""
     return potentials.map(
-        lambda a: torch.as_tensor(a).to(torch.float32 if a.dtype.kind == "f" else torch.int64).to(device)
+        lambda a: (torch.as_tensor(a).float() if a.dtype.kind == "f" else torch.as_tensor(a)).to(device)
     )
 
 
@@ -112,6 +112,16 @@ def test_what_is_forbidden_in_a_term_is_forbidden(name, device):
     terms = dict(random_potentials(2, 20, 9, 4, seed=6, lengths=[20, 17]).items())
     forbidden = torch.rand(terms[name].shape, generator=torch.Generator().manual_seed(7)) < 0.4
     terms[name] = torch.as_tensor(terms[name]).masked_fill(forbidden, -torch.inf).numpy()
+    assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_no_segment_lies_across_a_cut_and_no_hurdle_is_miscounted(share, device):
+    """Most positions are forbidden to one label as well, so that counts fill their bits."""
+    terms = dict(random_potentials(2, 40, 9, 3, seed=19, lengths=[40, 33]).items())
+    generator = torch.Generator().manual_seed(20)
+    terms["cuts"] = (torch.rand((2, 40), generator=generator) < share).numpy()
+    terms["emissions"][:, :, 1][torch.rand((2, 40), generator=generator).numpy() < 0.8] = -torch.inf
     assert_answered_as_by_the_oracle(float32(Potentials(**terms), device))
 
 

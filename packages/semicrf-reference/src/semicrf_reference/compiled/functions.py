@@ -4,7 +4,16 @@ from semicrf_reference.compiled import kernels
 from semicrf_spec import operators
 from semicrf_spec.operators import on_device, score
 
-__all__ = ["entropy", "log_partition", "posteriors", "sample", "score", "viterbi"]
+__all__ = [
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
+    "log_partition",
+    "posteriors",
+    "sample",
+    "score",
+    "viterbi",
+]
 
 kernels.register()
 
@@ -15,3 +24,5 @@ posteriors = on_device(operators.posteriors, *_WHERE)
 viterbi = on_device(operators.viterbi, *_WHERE)
 sample = on_device(operators.sample, *_WHERE)
 entropy = on_device(operators.entropy, *_WHERE)
+cross_entropy = on_device(operators.cross_entropy, *_WHERE)
+kl_divergence = on_device(operators.kl_divergence, *_WHERE)

@@ -21,7 +21,7 @@ from semicrf_reference.compiled.wide import log_wide
 @kernel(f"boolean(int64, int64, boolean, {TERMS}, {ANSWERS}, {LANES_STATE})")
 def lanes_batch(first, last, gradients, arrays, answers, state):
     """Sequences `first .. last - 1`, at most LANES. Returns whether the answers hold."""
-    emissions, transition, _, duration, start, end, _, _, lengths = arrays
+    emissions, transition, _, duration, start, end, _, _, lengths, _ = arrays
     longest = 0
     for b in range(first, last):
         longest = max(longest, lengths[b])

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 TERMS = (
     "Tuple((real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
-    "real[:,:,:], real[:,:,:], int64[:]))"
+    "real[:,:,:], real[:,:,:], int64[:], boolean[:,:]))"
 )
 """Types of the arrays of a `Problem`, which may have any strides."""
 
@@ -29,7 +29,7 @@ class Problem:
 
     Terms with one score per position and label are float32 or float64, whichever holds them all; the other
     scores are float64. Nothing is copied whose dtype fits already. `begin` and `finish` have no columns where
-    they are missing.
+    they are missing, and `cuts` neither.
     """
 
     arrays: tuple[Array, ...]
@@ -58,7 +58,7 @@ class Problem:
                 return np.empty((batch, time, 0), str(real).removeprefix("torch."))
             return read(term, real, batch, time, classes)
 
-        lengths = given.lengths
+        lengths, cuts = given.lengths, given.cuts
         transition = read(given.transition, torch.float64, batch, time, classes, classes)
         arrays = (
             per_position(given.emissions),
@@ -70,6 +70,7 @@ class Problem:
             per_position(given.begin),
             per_position(given.finish),
             np.full(batch, time, np.int64) if lengths is None else read(lengths, torch.int64, batch),
+            np.empty((batch, 0), np.bool_) if cuts is None else read(cuts, torch.bool, batch, time),
         )
         return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
 

@@ -78,6 +78,8 @@ def draw_duration(terms, half, stop, label, uniform):
     drawn, cumulative = 1, 0.0
     for d in range(1, min(len(terms.duration), stop) + 1):
         at = stop - d
+        if d > 1 and len(terms.cuts) > 0 and terms.cuts[at]:  # it would lie across the boundary after `at`
+            break
         emission = np.float64(terms.emissions[at, label])
         if emission == -math.inf:
             break

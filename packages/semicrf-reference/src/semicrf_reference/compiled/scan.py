@@ -42,7 +42,22 @@ from semicrf_reference.compiled.state import (
 )
 from semicrf_reference.compiled.terms import backward_terms, forward_terms
 from semicrf_reference.compiled.wide import add, exp_wide, log_wide
-from semicrf_reference.compiled.window import advance, clear, close, enter, finish, read_durations, set_toll
+from semicrf_reference.compiled.window import (
+    advance,
+    clear,
+    close,
+    cut,
+    enter,
+    finish,
+    read_durations,
+    set_toll,
+)
+
+
+@inlined
+def is_cut(terms, step):
+    """Whether no segment may lie across the boundary before a step."""
+    return step > 0 and len(terms.cuts) > 0 and terms.cuts[step - 1]
 
 
 @inlined
@@ -52,6 +67,8 @@ def take(terms, chain, window, step):
     if len(terms.duration) == 1:
         take_single(terms, chain, window, step, offset)
     else:
+        if is_cut(terms, step):
+            cut(window, step)
         enter(window, terms.begin, step, chain.star, chain.lift, chain.scales[STAR])
         advance(window, chain, step, offset)
         close(window, terms, step, chain.values, chain.exponents)
@@ -139,6 +156,8 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
                 scan(terms_, chain_, window_, FIRST_STEP, n - middle, KEEPING, half_)
             elif phase == JOIN:
                 arrive(terms, chain, middle)
+                if is_cut(terms, middle):
+                    cut(window, middle)
                 join(chain, window, half, chain_, window_, half_)
                 if half.total[0] == 0.0:
                     total[b] = -math.inf

@@ -37,6 +37,10 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
         if stop == tape.shape[1]:
             move_to_front(tape, stop, max_duration)
             stop = max_duration
+        if t > 0 and len(terms.cuts) > 0 and terms.cuts[t - 1]:
+            for c in range(classes):
+                for k in range(max(stop - max_duration, 0), stop):
+                    tape[c, k] = -math.inf
         for c in range(classes):
             tape[c, stop] = star[c]
             if terms.begin.shape[1] > 0:

@@ -163,6 +163,13 @@ def stop_drift(window):
 
 
 @jit
+def cut(window, step):
+    """Every open segment is lost before a step."""
+    for c in range(window.gain.size):
+        forbid(window, step - 1, c)
+
+
+@jit
 def forbid(window, step, c):
     """Every open segment of a label is lost."""
     cleared, newest = window.cleared[c], window.newest[c]

@@ -3,14 +3,16 @@
 from semicrf_reference.eager.edges import edge_partition, edges
 from semicrf_reference.eager.sample import sample
 from semicrf_reference.eager.scan import partition
-from semicrf_reference.eager.sums import entropy, log_partition, posteriors
+from semicrf_reference.eager.sums import cross_entropy, entropy, kl_divergence, log_partition, posteriors
 from semicrf_reference.eager.viterbi import viterbi
 from semicrf_spec.operators import score
 
 __all__ = [
+    "cross_entropy",
     "edge_partition",
     "edges",
     "entropy",
+    "kl_divergence",
     "log_partition",
     "partition",
     "posteriors",

@@ -31,7 +31,8 @@ def edges(potentials: Potentials[Tensor]) -> Tensor:
     for d in range(1, terms.max_duration + 1):
         stop = place + d - 1
         last = stop.clamp(max=max(time - 1, 0))
-        lasting = lasting + terms.emissions[:, last]
+        across = terms.cuts[:, last] & (stop > place)
+        lasting = torch.where(across[:, :, None], -math.inf, lasting + terms.emissions[:, last])
         closing = terms.finish[:, last] + terms.duration[:, None, d - 1]
         ends_here = (stop + 1 == terms.lengths[:, None])[:, :, None]
         segment = lasting + closing + torch.where(ends_here, terms.end, 0.0)

@@ -48,12 +48,13 @@ def messages(terms: DensePotentials[Tensor], semiring: Semiring) -> Iterator[tup
     closed = terms.emissions.new_full((batch, classes), semiring.zero)
     open_ = terms.emissions.new_full((batch, terms.max_duration, classes), semiring.zero)
     # cut up once: the gradient of a slice is as large as what it was cut from
-    positional = (terms.emissions, terms.transition, terms.begin, terms.finish)
+    positional = (terms.emissions, terms.transition, terms.begin, terms.finish, terms.cuts)
     places = zip(*(term.unbind(1) for term in positional), strict=True)
-    for t, (emissions, transition, begin, finish) in enumerate(places):
+    for t, (emissions, transition, begin, finish, cut) in enumerate(places):
         arriving = total(mul(closed[:, :, None], transition), 1)
         star = terms.start.expand(batch, -1) if t == 0 else arriving
-        open_ = mul(shifted(mul(star, begin), open_), emissions[:, None])
+        lasting = torch.where(cut[:, None, None], semiring.zero, open_)
+        open_ = mul(shifted(mul(star, begin), lasting), emissions[:, None])
         closed = mul(finish, total(mul(open_, terms.duration), 1))
         yield open_, closed
 

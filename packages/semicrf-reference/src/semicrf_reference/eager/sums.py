@@ -7,7 +7,13 @@ from torch import Tensor
 
 from semicrf_reference.eager.scan import partition
 from semicrf_spec import DensePotentials, Potentials
-from semicrf_spec.operators import Posteriors, entropy_from, over_terms
+from semicrf_spec.operators import (
+    Posteriors,
+    cross_entropy_by,
+    entropy_from,
+    kl_divergence_by,
+    over_terms,
+)
 
 
 @over_terms
@@ -76,3 +82,7 @@ def _tracked(term: Tensor) -> Tensor:
     """A copy that gradients are taken by: the user's own tensor may serve as several terms."""
     copy = term.clone()
     return copy.requires_grad_() if copy.is_floating_point() and not copy.requires_grad else copy
+
+
+cross_entropy = cross_entropy_by(log_partition_and_posteriors, partition)
+kl_divergence = kl_divergence_by(log_partition_and_posteriors, partition)

@@ -35,7 +35,8 @@ def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
         for t in range(time):
             arriving, label = first_max(closed[:, :, None] + terms.transition[:, t])
             star = terms.start.expand(batch, -1) if t == 0 else arriving
-            open_ = shifted(star + terms.begin[:, t], open_) + terms.emissions[:, t, None]
+            lasting = torch.where(terms.cuts[:, t, None, None], -torch.inf, open_)
+            open_ = shifted(star + terms.begin[:, t], lasting) + terms.emissions[:, t, None]
             best, row = first_max(open_ + terms.duration)
             closed = terms.finish[:, t] + best
             previous.append(label.tolist())

@@ -3,10 +3,13 @@
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
 from semicrf_spec.operators.checks import can_look, check_labels, check_segmentation
 from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
+from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.functions import (
+    cross_entropy,
     entropy,
     entropy_from,
+    kl_divergence,
     log_partition,
     posteriors,
     sample,
@@ -29,11 +32,15 @@ __all__ = [
     "check_labels",
     "check_segmentation",
     "check_tensors",
+    "cross_entropy",
+    "cross_entropy_by",
     "entropy",
     "entropy_from",
     "expected_score",
     "first_above",
     "gradients",
+    "kl_divergence",
+    "kl_divergence_by",
     "lengths_of",
     "log_partition",
     "on_device",

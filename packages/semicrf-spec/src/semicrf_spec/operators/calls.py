@@ -30,6 +30,7 @@ class OverTerms(Protocol[R_co]):
         begin: Tensor | None = None,
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
+        cuts: Tensor | None = None,
         **options: Any,
     ) -> R_co:
         """Build `Potentials`, which checks their shapes, and answer; `options` are the function's own."""
@@ -58,9 +59,10 @@ def over_terms(function: Callable[..., R]) -> OverTerms[R]:
         begin: Tensor | None = None,
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
+        cuts: Tensor | None = None,
         **options: Any,
     ) -> R:
-        potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+        potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths, cuts)
         check_tensors(potentials)
         return function(potentials, **options)
 

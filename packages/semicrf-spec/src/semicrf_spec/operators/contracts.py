@@ -19,7 +19,7 @@ from semicrf_spec.serial import for_numpy
 
 _TERMS = (
     "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
-    "Tensor? begin, Tensor? finish, Tensor? lengths"
+    "Tensor? begin, Tensor? finish, Tensor? lengths, Tensor? cuts"
 )
 SCHEMAS: dict[str, str] = {
     "log_partition": f"({_TERMS}) -> Tensor",
@@ -123,7 +123,7 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     The derivative of `log_partition` by a term is the expected count of that term: a posterior.
     """
     position, begins, ends, transitions, durations, first, last = statistics
-    emissions, transition, duration, start, end, begin, finish, _ = terms
+    emissions, transition, duration, start, end, begin, finish, *others = terms
     assert emissions is not None and transition is not None and duration is not None
     g = grad.to(position.dtype)
 
@@ -149,7 +149,7 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
         None if end is None else shared(last, end),
         None if begin is None else each(begins, begin),
         None if finish is None else each(ends, finish),
-        None,
+        *(None for _ in others),
     )
 
 

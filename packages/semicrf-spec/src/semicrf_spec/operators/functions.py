@@ -13,6 +13,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from semicrf_spec.operators.calls import over_terms
 from semicrf_spec.operators.contracts import needs_boundaries
+from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.operators.sampling import sampling
@@ -40,6 +41,7 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
         begin: `(B, T, C)` nats, a segment of c begins at t.
         finish: `(B, T, C)` nats, a segment of c has t as its last position.
         lengths: `(B,)` integers in `[0, T]`; T if missing.
+        cuts: `(B, T)` booleans, where a segment has to begin; nowhere if missing.
     Returns: `(B,)` float64 nats; 0 for an empty sequence, `-inf` where nothing is allowed.
     Raises: ValueError or TypeError naming the argument, what was expected and what was given.
     Cost: O(B T C (K + C)) time. O(B K C) memory without gradients, O(B T C) with.
@@ -132,6 +134,14 @@ def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
     for name, term in potentials.items():
         if unpack_dual(term).tangent is not None:  # type: ignore[no-untyped-call]  # PyTorch's
             raise NotImplementedError(f"{name} carries a forward-mode tangent: {REVERSE_MODE}")
+
+
+def _log_partition_of(potentials: Potentials[Tensor]) -> Tensor:
+    return log_partition(**dict(potentials.items()))
+
+
+cross_entropy = cross_entropy_by(_log_partition_and_posteriors, _log_partition_of)
+kl_divergence = kl_divergence_by(_log_partition_and_posteriors, _log_partition_of)
 
 
 def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:

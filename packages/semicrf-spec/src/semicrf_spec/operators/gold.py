@@ -22,6 +22,7 @@ def score(
     begin: Tensor | None = None,
     finish: Tensor | None = None,
     lengths: Tensor | None = None,
+    cuts: Tensor | None = None,
 ) -> Tensor:
     """Score of given segmentations.
 
@@ -34,7 +35,7 @@ def score(
     Cost: O(B T) time and memory.
     Source: `semicrf_spec.score`, whose formula this is.
     """
-    potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths)
+    potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths, cuts)
     if can_look(emissions):
         potentials.check_values()
     return score_of(segmentation, potentials)
@@ -108,6 +109,10 @@ def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) 
     for term, label in ((potentials.start, labels[..., 0]), (potentials.end, last)):
         if term is not None:
             total = total + torch.where(present, term[label].double(), 0.0)
+    if potentials.cuts is not None:
+        across = potentials.cuts & within & ~starts
+        across[..., :1] = False
+        total = torch.where(across.any(-1), -torch.inf, total)
     return total
 
 

@@ -156,6 +156,14 @@ def sequence_duration(max_duration: int) -> Case:
 
 
 @_named
+def cuts(max_duration: int) -> Case:
+    """Segments have to begin at some positions; position 0 and what is past the lengths do not matter."""
+    potentials = random_potentials(3, 5, max_duration, 2, seed=18, lengths=[5, 3, 0])
+    known = [[True, False, True, True, False], [False, True, False, True, True], [True] * 5]
+    return _with(potentials, cuts=np.array(known))
+
+
+@_named
 def nothing_allowed(max_duration: int) -> Case:
     """One sequence cannot start at all, its neighbours can."""
     potentials = random_potentials(3, 4, max_duration, 2, seed=12, lengths=[4, 4, 0])

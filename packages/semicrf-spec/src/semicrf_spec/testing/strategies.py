@@ -43,6 +43,7 @@ def small_potentials(
         begin=maybe(batch, time, classes),
         finish=maybe(batch, time, classes),
         lengths=draw(st.none() | hnp.arrays(np.int64, batch, elements=st.integers(0, time))),
+        cuts=draw(st.none() | hnp.arrays(np.bool_, (batch, time))),
     )
 
 

@@ -3,8 +3,8 @@
 Entry `s` of a scan is `star[s] * exp(begin[s])` less the emissions from the beginning of the sequence to
 `s`, so that one shift, the same for all entries of a label, brings them to any later position. It is a
 mantissa and an exponent relative to the *frame* of its label, an int64 that is kept once for FRAME entries,
-so that nothing overflows at any length. Forbidden positions are no emissions: they are counted, and a
-segment is allowed if it passes none of them.
+so that nothing overflows at any length. *Hurdles* are no emissions: forbidden positions, and boundaries that
+no segment may lie across. They are counted, and a segment is allowed if it passes none of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _LARGEST = 26
 LARGEST = tl.constexpr(2**_LARGEST)
 """Exponents beyond it, relative to the frame, count as it: 4.6e7 nats."""
 COUNT_BITS = tl.constexpr(_LARGEST + 1)
+LARGEST_COUNT = tl.constexpr(2 ** (31 - _LARGEST) - 1)
+"""Hurdles after the beginning of a frame and before its last entry: at most `2 * FRAME - 1`."""
 
 
 class Open(NamedTuple):
@@ -31,7 +33,7 @@ class Open(NamedTuple):
     mantissa: Any
     packed: Any
     frame: Any
-    forbidden: Any
+    hurdles: Any
 
 
 @triton.jit
@@ -39,7 +41,7 @@ def open_of(opens, scan, rows, C):
     """The open segments of one scan."""
     entry = scan.to(tl.int64) * rows * C
     frame = entry // FRAME
-    return Open(opens.mantissa + entry, opens.packed + entry, opens.frame + frame, opens.forbidden + frame)
+    return Open(opens.mantissa + entry, opens.packed + entry, opens.frame + frame, opens.hurdles + frame)
 
 
 @triton.jit
@@ -49,30 +51,30 @@ def relative(exponent):
 
 
 @triton.jit
-def store_frame(opens, row, exponent, forbidden, c, C):
-    """Begin a frame: what its exponents are relative to, and how many positions before it are forbidden."""
+def store_frame(opens, row, exponent, hurdles, c, C):
+    """Begin a frame: what its exponents are relative to, and how many hurdles are before it."""
     place = row // FRAME * C + c
     tl.store(opens.frame + place, exponent, mask=c < C)
-    tl.store(opens.forbidden + place, forbidden, mask=c < C)
+    tl.store(opens.hurdles + place, hurdles, mask=c < C)
 
 
 @triton.jit
-def store_open(opens, row, c, C, mask, mantissa, exponent, forbidden):
-    """Store entries, their exponents and forbidden positions relative to the frame."""
+def store_open(opens, row, c, C, mask, mantissa, exponent, hurdles):
+    """Store entries, their exponents and hurdles relative to the frame."""
     place = row * C + c
-    packed = tl.minimum(tl.maximum(exponent, -LARGEST), LARGEST - 1) + (forbidden << COUNT_BITS)
+    packed = tl.minimum(tl.maximum(exponent, -LARGEST), LARGEST - 1) + (hurdles << COUNT_BITS)
     tl.store(opens.mantissa + place, mantissa, mask=mask)
     tl.store(opens.packed + place, packed, mask=mask)
 
 
 @triton.jit
 def load_open(opens, row, c, C, mask):
-    """Mantissas, int64 exponents, and the number of forbidden positions before them."""
+    """Mantissas, int64 exponents, and the number of hurdles before them."""
     place, at_frame = row * C + c, row // FRAME * C + c
     mantissa = tl.load(opens.mantissa + place, mask=mask, other=0.0)
     packed = tl.load(opens.packed + place, mask=mask, other=0)
-    count = (packed + LARGEST) >> COUNT_BITS
+    count = ((packed + LARGEST) >> COUNT_BITS) & LARGEST_COUNT
     exponent = packed - (count << COUNT_BITS)
     frame = tl.load(opens.frame + at_frame, mask=mask, other=0)
-    forbidden = tl.load(opens.forbidden + at_frame, mask=mask, other=0)
-    return mantissa, frame + exponent, forbidden + count
+    hurdles = tl.load(opens.hurdles + at_frame, mask=mask, other=0)
+    return mantissa, frame + exponent, hurdles + count

@@ -21,6 +21,7 @@ from semicrf_triton.kernels.terms import (
     duration_weight,
     label_weight,
     length_of,
+    read_cuts,
     read_levels,
 )
 from semicrf_triton.kernels.wide import FRACTION_BITS, FRACTION_MASK, NOTHING
@@ -72,7 +73,7 @@ def sample_kernel(
     own = open_of(opens, b, rows, C)
     norm_m = tl.load(sums.norm_m + b * C + c, mask=c < C, other=0.0)
     norm_e = tl.load(sums.norm_e + b * C + c, mask=c < C, other=0)
-    passed = tl.load(sums.hurdles + b * C + c, mask=c < C, other=0)  # forbidden positions before the boundary
+    passed = tl.load(sums.hurdles + b * C + c, mask=c < C, other=0)  # before the boundary
     whole, rest = tl.zeros([BLOCK_C], tl.int64), tl.zeros([BLOCK_C], tl.int64)  # emissions behind it
     onward_m, onward_e = label_weight(terms.end, c, C)
     entry = tl.program_id(0).to(tl.int64) * T
@@ -116,7 +117,7 @@ def sample_kernel(
             entries = (b.to(tl.int64) * T + u)[None, :] * C + c[:, None]
             emission, forbidding, _ = read_levels(terms.emissions, entries, covered, 0)
             rest += tl.sum(emission, axis=1)
-            passed -= tl.sum(forbidding, axis=1)
+            passed -= tl.sum(forbidding, axis=1) + tl.sum(read_cuts(terms, b, u, T, u < stop), axis=0)
         whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
         pair = c.to(tl.int64) * C + label
         if BY_POSITION:

@@ -31,6 +31,7 @@ from semicrf_triton.kernels.terms import (
     duration_weight,
     label_weight,
     length_of,
+    read_cuts,
     read_levels,
     transition_weight,
 )
@@ -49,8 +50,8 @@ class Sums(NamedTuple):
     """Pointers to what scans add up: `(B, directions)` the first three, `(B, directions, C)` the others.
 
     The log partition to base 2 is `whole + level * 2**-FRACTION_BITS + log2(factor)`. The probability of a
-    segment is what is open at both of its ends times its duration's weight times `norm`, if the forbidden
-    positions before the one and after the other are all there are, `hurdles`.
+    segment is what is open at both of its ends times its duration's weight times `norm`, if the hurdles
+    before the one and behind the other are all there are, `hurdles`.
     """
 
     whole: Any
@@ -76,12 +77,12 @@ def column(tile, j, at):
 
 @triton.jit
 def sum_open(
-    weights, opens, b, c, j, step, exponent, forbidden, rows, K, C,
+    weights, opens, b, c, j, step, exponent, hurdles, rows, K, C,
     BY_SEQUENCE: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """What began before a tile, summed over durations: `(C, T)`, less the emissions of the tile.
 
-    Exponents are relative to the one given for each label, and `forbidden` positions are before the tile.
+    Exponents are relative to the one given for each label, and so many `hurdles` are before the tile.
     """
     total_m = tl.zeros([c.shape[0], j.shape[0]], tl.float32)
     total_e = tl.full([c.shape[0], j.shape[0]], NOTHING, tl.int32)
@@ -89,7 +90,7 @@ def sum_open(
         s = first + tl.arange(0, BLOCK_K)
         mask = (c[:, None] < C) & (s[None, :] < step)
         open_m, open_e, passed = load_open(opens, (s % rows)[None, :], c[:, None], C, mask)
-        alive = (open_m > 0.0) & (passed == forbidden[:, None])
+        alive = (open_m > 0.0) & (passed == hurdles[:, None])
         open_m = tl.where(alive, open_m, 0.0)
         open_e = tl.where(alive, relative(open_e - exponent[:, None]), NOTHING)
         d = (step + j)[None, :, None] - s[None, None, :]  # less 1
@@ -122,7 +123,7 @@ def scan_kernel(
     scale = tl.zeros([], tl.int64)  # what the exponents of star and closed are relative to
     whole, rest = tl.zeros([BLOCK_C], tl.int64), tl.zeros([BLOCK_C], tl.int64)  # emissions passed
     level_whole, level_rest = tl.zeros([], tl.int64), tl.zeros([], tl.int64)  # what all labels share of them
-    passed = tl.zeros([BLOCK_C], tl.int32)  # forbidden positions
+    passed = tl.zeros([BLOCK_C], tl.int32)  # hurdles
     frame, passed_at_frame = whole, passed
     unfit = count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
     for first in range(0, K, BLOCK_T):
@@ -140,8 +141,10 @@ def scan_kernel(
         mask = (c[:, None] < C) & (step + j < length)[None, :]
         place = (b.to(tl.int64) * T + position)[None, :] * C + c[:, None]
         own, forbidding, level = read_levels(terms.emissions, place, mask, 0)
-        after, forbidden = rest[:, None] + tl.cumsum(own, axis=1), tl.cumsum(forbidding, axis=1)
-        before, forbidden_before = after - own, forbidden - forbidding
+        edge = position + direction  # the boundary that a step crosses
+        cut = read_cuts(terms, b, edge, T, (step + j < length) & (edge < length))
+        after, hurdles = rest[:, None] + tl.cumsum(own, axis=1), tl.cumsum(forbidding + cut[None, :], axis=1)
+        before, hurdles_before = after - own, hurdles - forbidding
         enter_m, enter_e = boundary_weight(terms, place, mask, direction, -before)
         leave_m, leave_e = boundary_weight(terms, place, mask, 1 - direction, after)
         unfit += count_unfit(terms.emissions, place, mask)
@@ -149,8 +152,8 @@ def scan_kernel(
         older_m, older_e = sum_open(
             weights, opens, b, c, j, step, scale - whole, passed, rows, K, C, BY_SEQUENCE, BLOCK_K
         )
-        older_m = tl.where(forbidden > 0, 0.0, older_m)
-        older_e = tl.where(forbidden > 0, NOTHING, older_e)
+        older_m = tl.where(hurdles > 0, 0.0, older_m)
+        older_e = tl.where(hurdles > 0, NOTHING, older_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
         open_m = tl.zeros([BLOCK_C, BLOCK_T], tl.float32)
@@ -160,7 +163,7 @@ def scan_kernel(
             open_m = tl.where(j[None, :] == at, new_m[:, None], open_m)
             open_e = tl.where(j[None, :] == at, new_e[:, None], open_e)
             d = at - j  # less 1
-            alive = forbidden_before == column(forbidden, j, at)[:, None]
+            alive = hurdles_before == column(hurdles, j, at)[:, None]
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
             weight_m, weight_e = duration_weight(
                 weights, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE
@@ -182,16 +185,16 @@ def scan_kernel(
             tl.store(passed_emissions.whole + chunk, whole, mask=c < C)
             tl.store(passed_emissions.rest + chunk, rest, mask=c < C)
         open_e += relative(scale - whole - frame)[:, None]
-        forbidden_before += (passed - passed_at_frame)[:, None]
+        hurdles_before += (passed - passed_at_frame)[:, None]
         row = ((step + j) % rows)[None, :]
-        store_open(opens, row, c[:, None], C, mask, open_m, open_e, forbidden_before)
+        store_open(opens, row, c[:, None], C, mask, open_m, open_e, hurdles_before)
         tl.debug_barrier()
 
         rest = column(after, j, BLOCK_T - 1)
         whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
         level_rest += tl.sum(level, axis=0)
         level_whole, level_rest = level_whole + (level_rest >> FRACTION_BITS), level_rest & FRACTION_MASK
-        passed += column(forbidden, j, BLOCK_T - 1)
+        passed += column(hurdles, j, BLOCK_T - 1)
         shift = tl.max(tl.where(star_m > 0.0, star_e, NOTHING), axis=0)
         shift = tl.where(shift > NOTHING, shift, 0)
         star_e -= shift

@@ -29,6 +29,7 @@ class Terms(NamedTuple):
     begin: Any
     finish: Any
     lengths: Any
+    cuts: Any
 
 
 class Weights(NamedTuple):
@@ -86,6 +87,15 @@ def read_levels(emissions_ptr, place, mask, axis: tl.constexpr, NATS: tl.constex
     if not NATS:
         own = limited(own)
     return own, (mask & (score == -float("inf"))).to(tl.int32), level
+
+
+@triton.jit
+def read_cuts(terms, b, boundary, T, mask):
+    """1 where no segment may lie across a boundary, else 0."""
+    cut = tl.zeros(boundary.shape, tl.int32)
+    if terms.cuts is not None:
+        cut += tl.load(terms.cuts + b.to(tl.int64) * T + boundary, mask=mask, other=0).to(tl.int32)
+    return cut
 
 
 @triton.jit

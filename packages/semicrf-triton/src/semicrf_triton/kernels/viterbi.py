@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.scan import column
-from semicrf_triton.kernels.terms import length_of, pairs, read_levels
+from semicrf_triton.kernels.terms import length_of, pairs, read_cuts, read_levels
 from semicrf_triton.kernels.wide import fixed_point, load_scores
 
 _FARTHEST = 2**60
@@ -135,20 +135,21 @@ def viterbi_kernel(
         mask = (c[:, None] < C) & (step + j < length)[None, :]
         place = (b.to(tl.int64) * T + step + j)[None, :] * C + c[:, None]
         own, forbidding, _ = read_levels(terms.emissions, place, mask, 0, True)
-        after, forbidden = tl.cumsum(own, axis=1), tl.cumsum(forbidding, axis=1)
+        cut = read_cuts(terms, b, step + j, T, step + j < length)
+        after, hurdles = tl.cumsum(own, axis=1), tl.cumsum(forbidding + cut[None, :], axis=1)
         enter = settle(boundary_score(terms.begin, place, mask) - (after - own))
         leave = settle(boundary_score(terms.finish, place, mask) + after)
-        through, dead = column(after, j, BLOCK_T - 1), column(forbidden, j, BLOCK_T - 1) > 0
+        through, dead = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1) > 0
         older, longer = best_open(
             duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, K, C, BY_SEQUENCE, BLOCK_K
         )
-        older = tl.where(forbidden > 0, FORBIDDEN, older)
+        older = tl.where(hurdles > 0, FORBIDDEN, older)
 
         opened = tl.full([BLOCK_C, BLOCK_T], FORBIDDEN, tl.int64)
         for at in range(tl.minimum(BLOCK_T, length - step)):
             opened = tl.where(j[None, :] == at, settle(star + column(enter, j, at))[:, None], opened)
             d = at - j  # less 1
-            alive = forbidden - forbidding == column(forbidden, j, at)[:, None]
+            alive = hurdles - forbidding == column(hurdles, j, at)[:, None]
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
             score = opened + load_duration(duration_ptr, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE)
             best = tl.max(score, axis=1)
@@ -171,7 +172,7 @@ def viterbi_kernel(
             )
 
         slot = ((step + j) % rows)[None, :] * C + c[:, None]
-        alive = forbidden - forbidding == column(forbidden, j, BLOCK_T - 1)[:, None]
+        alive = hurdles - forbidding == column(hurdles, j, BLOCK_T - 1)[:, None]
         tl.store(window_ptr + slot, tl.where(alive, settle(opened + through[:, None]), FORBIDDEN), mask=mask)
         tl.debug_barrier()
         shift = tl.max(star, axis=0)

@@ -69,7 +69,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
             mantissa=empty(torch.float32, frames * frame, classes),
             packed=empty(torch.int32, frames * frame, classes),
             frame=empty(torch.int64, frames, classes),
-            forbidden=empty(torch.int32, frames, classes),
+            hurdles=empty(torch.int32, frames, classes),
         ),
         sums=Sums(
             whole=empty(torch.int64),

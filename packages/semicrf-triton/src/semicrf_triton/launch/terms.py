@@ -30,12 +30,18 @@ def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
                 "use backend='eager', or move the tensors to the CPU"
             )
     given = potentials.map(lambda term: term.detach().contiguous())
-    return given if given.lengths is None else replace(given, lengths=given.lengths.long().clamp(0, time))
+    if given.lengths is not None:
+        given = replace(given, lengths=given.lengths.long().clamp(0, time))
+    if given.cuts is not None:
+        before_first = torch.arange(time, device=given.cuts.device) == 0
+        given = replace(given, cuts=given.cuts & ~before_first)
+    return given
 
 
 def terms_of(given: Potentials[Tensor]) -> Terms:
     """The terms that are read as scores."""
-    return Terms(given.emissions, given.start, given.end, given.begin, given.finish, given.lengths)
+    cuts = None if given.cuts is None else given.cuts.view(torch.int8)
+    return Terms(given.emissions, given.start, given.end, given.begin, given.finish, given.lengths, cuts)
 
 
 def weights_of(given: Potentials[Tensor]) -> Weights:

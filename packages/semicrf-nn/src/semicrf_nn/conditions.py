@@ -1,0 +1,161 @@
+"""What is known of a segmentation, as potentials that forbid everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from operator import index
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, transition_mask
+from semicrf_spec import UNKNOWN, Potentials, Segment
+from semicrf_spec.operators import agreeing, can_look, lengths_of
+
+KnownSegments = Sequence[Sequence[tuple[int, int, int]]]
+
+
+def with_labels(potentials: Potentials[Tensor], labels: Tensor) -> Potentials[Tensor]:
+    """Only labels that agree with `(B, T)` known ones, `-100` being unknown."""
+    return replace(potentials, emissions=agreeing(potentials, labels))
+
+
+def with_allowed(potentials: Potentials[Tensor], allowed: Tensor) -> Potentials[Tensor]:
+    """Only labels that are allowed at their position: booleans that broadcast to `(B, T, C)`."""
+    shape = potentials.shape
+    try:
+        grid = torch.broadcast_to(allowed, shape)
+    except RuntimeError:
+        grid = None
+    if grid is None or allowed.dtype != torch.bool:
+        raise ValueError(
+            f"allowed has shape {tuple(allowed.shape)} and dtype {allowed.dtype}; expected booleans that "
+            f"broadcast to (B, T, C) = {shape}, true where a label may be"
+        )
+    emissions = potentials.emissions.masked_fill(~grid.to(potentials.emissions.device), -torch.inf)
+    return replace(potentials, emissions=emissions)
+
+
+def with_boundaries(potentials: Potentials[Tensor], boundaries: Tensor) -> Potentials[Tensor]:
+    """Segments begin where `(B, T)` known boundaries are 1 and nowhere where they are 0; `-100` is unknown.
+
+    A segment begins at position 0 whatever stands there.
+    """
+    positions = potentials.shape[:2]
+    if boundaries.shape != positions or boundaries.is_floating_point() or boundaries.is_complex():
+        raise ValueError(
+            f"boundaries have shape {tuple(boundaries.shape)} and dtype {boundaries.dtype}; expected "
+            f"booleans or integers of shape (B, T) = {positions}"
+        )
+    device = potentials.emissions.device
+    known = boundaries.to(device=device, dtype=torch.int64)
+    place = torch.arange(positions[1], device=device)
+    wrong = (known != 0) & (known != 1) & (known != UNKNOWN) & (place < lengths_of(potentials)[:, None])
+    if can_look(known) and bool(wrong.any()):
+        b, t = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"boundaries[{b}, {t}] is {int(known[b, t])}; expected 1 where a segment begins, 0 where none "
+            f"does, or {UNKNOWN} where that is unknown"
+        )
+    found = potentials
+    cuts, within = known == 1, (known == 0) & (place > 0)
+    if _any(cuts):
+        found = replace(found, cuts=cuts if found.cuts is None else found.cuts | cuts)
+    if _any(within):
+        begin = torch.zeros_like(found.emissions) if found.begin is None else found.begin
+        found = replace(found, begin=begin.masked_fill(within[:, :, None], -torch.inf))
+    return found
+
+
+def _any(mask: Tensor) -> bool:
+    """Whether there is anything to do, for all that can be known now."""
+    return not can_look(mask) or bool(mask.any())
+
+
+def with_segments(potentials: Potentials[Tensor], segments: KnownSegments) -> Potentials[Tensor]:
+    """Only segmentations that hold given segments, one list a sequence; label `-100` is any label."""
+    batch, time, classes = potentials.shape
+    if len(segments) != batch:
+        raise ValueError(f"{len(segments)} lists of segments given; expected B = {batch}, one a sequence")
+    labels = np.full((batch, time), UNKNOWN)
+    boundaries = np.full((batch, time + 1), UNKNOWN)
+    for b, (known, length) in enumerate(zip(segments, lengths_of(potentials).tolist(), strict=True)):
+        end = 0
+        for number, segment in enumerate(sorted(_segment(s, b, i) for i, s in enumerate(known))):
+            _check_known(
+                segment, end, length, classes, potentials.max_duration, f"sequence {b}, segment {number}"
+            )
+            start, end, label = segment
+            labels[b, start:end] = label
+            boundaries[b, start + 1 : end] = 0
+            boundaries[b, [start, end]] = 1
+    device = potentials.emissions.device
+    found = with_labels(potentials, torch.from_numpy(labels).to(device))
+    return with_boundaries(found, torch.from_numpy(boundaries[:, :time]))
+
+
+def _segment(given: Any, sequence: int, number: int) -> Segment:
+    try:
+        start, end, label = given
+        return Segment(index(start), index(end), index(label))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"sequence {sequence}, segment {number} is {given!r}; expected three integers (start, end, label)"
+        ) from None
+
+
+def _check_known(
+    segment: Segment, free: int, length: int, num_classes: int, max_duration: int, where: str
+) -> None:
+    start, end, label = segment
+    if not free <= start < end <= length:
+        fault = "overlaps the one before it" if start < free else "does not fit"
+        raise ValueError(
+            f"{where} {tuple(segment)} {fault}: expected 0 <= start < end <= length = {length}, and at most "
+            "one segment at a position"
+        )
+    if not (0 <= label < num_classes or label == UNKNOWN):
+        raise ValueError(
+            f"{where} {tuple(segment)} has a label out of range: expected 0 <= label < {num_classes}, or "
+            f"{UNKNOWN} where it is unknown"
+        )
+    if end - start > max_duration:
+        raise ValueError(
+            f"{where} {tuple(segment)} lasts {end - start} positions; expected at most max_duration = "
+            f"{max_duration}"
+        )
+
+
+def with_forbidden_transitions(
+    potentials: Potentials[Tensor], forbidden: ForbiddenTransitions
+) -> Potentials[Tensor]:
+    """No transition that is forbidden."""
+    mask = transition_mask(forbidden, potentials.shape[2])
+    return replace(potentials, transition=potentials.transition + mask.to(potentials.transition))
+
+
+def with_durations(
+    potentials: Potentials[Tensor], shortest: int | Sequence[int], longest: int | Sequence[int] | None
+) -> Potentials[Tensor]:
+    """No segment shorter or longer than its label may last."""
+    classes, max_duration = potentials.shape[2], potentials.max_duration
+    least = per_class("min_duration", shortest, classes)
+    most = per_class("max_duration", max_duration if longest is None else longest, classes)
+    mask = duration_mask(least, most, max_duration)
+    return replace(potentials, duration=potentials.duration + mask.to(potentials.duration))
+
+
+def check_something_left(conditioned: Tensor, given: Callable[[], Tensor]) -> None:
+    """Raise if log partitions given conditions are `-inf` where those without, which it may ask for, are not.
+
+    Raises: ValueError naming the first sequence.
+    """
+    impossible = torch.isneginf(conditioned)
+    if bool(impossible.any()) and bool((impossible := impossible & ~torch.isneginf(given())).any()):
+        raise ValueError(
+            f"sequence {int(impossible.nonzero()[0])}: no segmentation satisfies the constraints; they "
+            "contradict one another, other constraints of the model, or scores of -inf"
+        )

@@ -1,0 +1,149 @@
+"""Cross-entropy and Kullback-Leibler divergence: expectations under one model of the scores of another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semicrf_spec.operators.calls import OverTerms, over_terms
+from semicrf_spec.operators.checks import can_look
+from semicrf_spec.operators.expectations import Posteriors, expected_score
+from semicrf_spec.operators.gold import lengths_of
+from semicrf_spec.potentials import DTYPES, SHAPES, Potentials
+
+Both = Callable[[Potentials[Tensor]], tuple[Tensor, Posteriors]]
+"""Log partitions and posteriors of potentials."""
+
+LogPartition = Callable[[Potentials[Tensor]], Tensor]
+
+CROSSING = 1e-12
+"""A posterior that a segment lies across a boundary is a difference, and 0 up to rounding below this."""
+
+
+def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tensor]:
+    """`cross_entropy`, with what a backend computes of one model."""
+
+    @over_terms
+    def cross_entropy(potentials: Potentials[Tensor], other: Potentials[Tensor]) -> Tensor:
+        """Cross-entropy to another model of the same sequences, exact at any length.
+
+            cross_entropy = -sum_y p(y) log q(y) = log_partition_q - E_p[score_q]
+
+        Arguments and errors are those of `log_partition`, and by name:
+
+        Args:
+            other: the potentials of `q`, of the same `(B, T, C)` and lengths.
+        Returns: `(B,)` float64 nats; infinite where `q` forbids what `p` allows, 0 where `p` allows nothing.
+        Raises: also ValueError for potentials of other sequences.
+        Cost: that of `posteriors` and of one more `log_partition`; transitions by position in `other` alone
+            take O(B T C^2) memory.
+        Source: Li & Eisner 2009.
+        """
+        ours, theirs = aligned(potentials, other)
+        own, posteriors = both(ours)
+        total = log_partition(theirs) - expected_score(posteriors, theirs)
+        return _where_defined(total, own, posteriors, ours, theirs)
+
+    return cross_entropy
+
+
+def kl_divergence_by(both: Both, log_partition: LogPartition) -> OverTerms[Tensor]:
+    """`kl_divergence`, with what a backend computes of one model."""
+
+    @over_terms
+    def kl_divergence(potentials: Potentials[Tensor], other: Potentials[Tensor]) -> Tensor:
+        """Kullback-Leibler divergence from another model of the same sequences, exact at any length.
+
+            kl_divergence = sum_y p(y) log(p(y) / q(y))
+                          = log_partition_q - log_partition_p + E_p[score_p - score_q]
+
+        Scores are subtracted before they are averaged, so two models that are nearly the same lose no digits.
+        Arguments and errors are those of `cross_entropy`.
+
+        Returns: `(B,)` float64 nats, at least 0 up to rounding and 0 for equal potentials; infinite where `q`
+            forbids what `p` allows, 0 where `p` allows nothing.
+        Cost: that of `cross_entropy`.
+        Source: Li & Eisner 2009.
+        """
+        ours, theirs = aligned(potentials, other)
+        own, posteriors = both(ours)
+        total = log_partition(theirs) - own + expected_score(posteriors, _difference(ours, theirs))
+        return _where_defined(total, own, posteriors, ours, theirs)
+
+    return kl_divergence
+
+
+def aligned(
+    potentials: Potentials[Tensor], other: Potentials[Tensor]
+) -> tuple[Potentials[Tensor], Potentials[Tensor]]:
+    """Both with transitions of one kind and the same longest duration.
+
+    Raises: ValueError where they are not potentials of the same sequences.
+    """
+    if not isinstance(other, Potentials):
+        raise TypeError(f"other is a {type(other).__name__}; expected Potentials")
+    if potentials.shape != other.shape:
+        raise ValueError(
+            f"other has (B, T, C) = {other.shape}; expected {potentials.shape}, as the model it is compared "
+            "with"
+        )
+    ours, theirs = lengths_of(potentials), lengths_of(other)
+    if can_look(ours) and bool((ours != theirs).any()):
+        b = int((ours != theirs).nonzero()[0])
+        raise ValueError(
+            f"sequence {b} of other has {int(theirs[b])} positions; expected {int(ours[b])}, as in the model "
+            "it is compared with"
+        )
+    both = (potentials, other)
+    longest = max(p.max_duration for p in both)
+    by_position = any(p.transition.ndim == 4 for p in both)
+    return _widened(potentials, longest, by_position), _widened(other, longest, by_position)
+
+
+def _widened(potentials: Potentials[Tensor], longest: int, by_position: bool) -> Potentials[Tensor]:
+    """The same scores, with durations up to the longest and, where it must be, transitions by position."""
+    batch, time, classes = potentials.shape
+    transition, duration = potentials.transition, potentials.duration
+    if by_position and transition.ndim == 2:
+        transition = transition.expand(batch, time, classes, classes)
+    if duration.shape[-2] < longest:
+        missing = duration.new_full((*duration.shape[:-2], longest - duration.shape[-2], classes), -math.inf)
+        duration = torch.cat([duration, missing], dim=-2)
+    return replace(potentials, transition=transition, duration=duration)
+
+
+def _difference(ours: Potentials[Tensor], theirs: Potentials[Tensor]) -> Potentials[Tensor]:
+    """Our scores less theirs, in float64; what we forbid has no posterior, so it may be anything."""
+
+    def less(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None:
+            return None if b is None else -b.double()
+        a = torch.where(torch.isneginf(a), 0.0, a.double())
+        return a if b is None else a - b.double()
+
+    scores = (name for name in SHAPES if name not in DTYPES)
+    found: dict[str, Any] = {name: less(getattr(ours, name), getattr(theirs, name)) for name in scores}
+    return replace(ours, **found)
+
+
+def _where_defined(
+    total: Tensor,
+    log_partition: Tensor,
+    posteriors: Posteriors,
+    ours: Potentials[Tensor],
+    theirs: Potentials[Tensor],
+) -> Tensor:
+    """The total, but 0 where we allow nothing, and infinite where we allow what they forbid."""
+    if theirs.cuts is not None:
+        kept = theirs.cuts if ours.cuts is None else theirs.cuts & ~ours.cuts
+        across = posteriors.position.sum(-1) - posteriors.begins.sum(-1)
+        crossed = (kept[:, 1:] & (across[:, 1:] > CROSSING)).any(1)
+        total = torch.where(crossed, math.inf, total)
+    forbidden = torch.isinf(total)  # also where they allow nothing at all
+    total = torch.where(forbidden, math.inf, total)
+    return torch.where(log_partition > -math.inf, total, 0.0)
