@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semicrf_nn.backends import BackendName, check_backend
 from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, positive, transition_mask
 from semicrf_nn.distribution import Segments, SemiCRF
+from semicrf_nn.durations import Durations
 from semicrf_nn.impossible import check_possible
 from semicrf_reference import eager
 from semicrf_spec import Segment
@@ -30,12 +31,14 @@ class SemiMarkovCRFHead(nn.Module):
         hidden_dim: size of the encoder's output, projected to emissions; None takes it as emissions.
         min_duration: the shortest segment in positions; or one for each label.
         forbidden_transitions: `(C, C)` boolean tensor, true where forbidden, or `(from, to)` pairs.
+        duration: a distribution of durations of `num_classes` labels and up to the longest of
+            `max_duration`; a table of free scores if missing.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the tensors.
         use_triton: True is `backend="triton"`, False is `backend="compiled"`, None leaves it open.
 
     Attributes:
         transition: `(C, C)` parameter, nats from row to column.
-        duration: `(K, C)` parameter, nats; row d - 1 scores a segment of d positions.
+        duration: `(K, C)` parameter, nats, row d - 1 scores a segment of d positions; or the module given.
         start: `(C,)` parameter, nats, first label.
         end: `(C,)` parameter, nats, last label.
         projection: `nn.Linear(hidden_dim, num_classes)`, or `nn.Identity` without `hidden_dim`.
@@ -59,6 +62,7 @@ class SemiMarkovCRFHead(nn.Module):
         *,
         min_duration: int | Sequence[int] = 1,
         forbidden_transitions: ForbiddenTransitions | None = None,
+        duration: Durations | None = None,
         backend: BackendName | None = None,
         use_triton: bool | None = None,
     ) -> None:
@@ -72,7 +76,15 @@ class SemiMarkovCRFHead(nn.Module):
         self.durations = tuple(zip(shortest, longest, strict=True))
         self.projection = nn.Identity() if hidden_dim is None else nn.Linear(hidden_dim, num_classes)
         self.transition = nn.Parameter(torch.zeros(num_classes, num_classes))
-        self.duration = nn.Parameter(torch.zeros(self.max_duration, num_classes))
+        if duration is not None and (duration.num_classes, duration.max_duration) != (
+            num_classes,
+            self.max_duration,
+        ):
+            raise ValueError(
+                f"duration has num_classes = {duration.num_classes} and max_duration = "
+                f"{duration.max_duration}; expected {num_classes} and {self.max_duration}, those of the head"
+            )
+        self.duration = duration or nn.Parameter(torch.zeros(self.max_duration, num_classes))
         self.start = nn.Parameter(torch.zeros(num_classes))
         self.end = nn.Parameter(torch.zeros(num_classes))
         # constraints belong to the constructor, not to what is learned
@@ -121,10 +133,11 @@ class SemiMarkovCRFHead(nn.Module):
             )
         if lengths is not None:
             lengths = torch.as_tensor(lengths, device=hidden.device)
+        duration = self.duration() if isinstance(self.duration, Durations) else self.duration
         return SemiCRF(
             self.projection(_masked(hidden, lengths)),
             self.transition + cast(Tensor, self.transition_mask),
-            self.duration + cast(Tensor, self.duration_mask),
+            duration + cast(Tensor, self.duration_mask),
             start=self.start,
             end=self.end,
             lengths=lengths,
