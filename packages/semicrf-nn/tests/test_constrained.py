@@ -203,12 +203,13 @@ def test_partial_labels_can_be_learned_from():
         ({"boundaries": torch.full((3, 5), 2)}, r"^boundaries\[0, 0\] is 2; expected 1 .* 0 .* or -100"),
         ({"segments": [[]]}, r"^1 lists of segments given; expected B = 3"),
         ({"segments": [[], [(0, 2)], []]}, r"^sequence 1, segment 0 is \(0, 2\); expected three integers"),
+        ({"segments": [[(3, 4, 0), (1, 3, 9)], [], []]}, r"segment 1 \(1, 3, 9\) has a label out of range"),
         ({"segments": [[(0, 2, 5)], [], []]}, r"^sequence 0, segment 0 \(0, 2, 5\) has a label out of range"),
         (
             {"segments": [[], [(3, 5, 0)], []]},
             r"^sequence 1, segment 0 \(3, 5, 0\) does not fit: .* length = 4",
         ),
-        ({"segments": [[(0, 2, 0), (1, 3, 0)], [], []]}, r"segment 1 \(1, 3, 0\) overlaps the one before it"),
+        ({"segments": [[(0, 2, 0), (1, 3, 0)], [], []]}, r"segment 1 \(1, 3, 0\) overlaps another"),
         (
             {"segments": [[(0, 4, 0)], [], []]},
             r"\(0, 4, 0\) lasts 4 positions; expected at most max_duration = 3",
@@ -221,6 +222,24 @@ def test_partial_labels_can_be_learned_from():
 def test_constraints_that_are_none_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         distribution().constrained(**options)
+
+
+def test_constraints_come_as_lists_and_arrays_too():
+    d = distribution()
+    for name, given in (
+        ("labels", LABELS),
+        ("boundaries", BOUNDARIES),
+        ("allowed", np.array(ALLOWED, dtype=bool)),
+    ):
+        expected = d.constrained(**{name: torch.as_tensor(given)}).log_partition
+        assert torch.equal(d.constrained(**{name: given}).log_partition, expected)
+        assert torch.equal(d.constrained(**{name: np.array(given)}).log_partition, expected)
+    bounds = d.constrained(min_duration=torch.tensor([2, 1]), max_duration=np.array([3, 2]))
+    assert torch.equal(
+        bounds.log_partition, d.constrained(min_duration=[2, 1], max_duration=[3, 2]).log_partition
+    )
+    best = d.mode
+    assert_close(d.constrained(segments=best).log_partition, best.scores, FLOAT64_RELATIVE)
 
 
 def test_impossible_constraints_name_the_first_sequence():

@@ -81,6 +81,37 @@ def test_divergences_are_never_negative(ours, theirs):
         assert_close(asked(backend, "cross_entropy", ours, theirs), cross, 1e-9, scale=100.0)
 
 
+ALLOWING_NOTHING = {
+    "durations": {"duration": np.full((3, 2), -np.inf)},
+    "start": {"start": np.full(2, -np.inf)},
+    "emissions": {"emissions": np.full((3, 5, 2), -np.inf)},
+    "cuts": {"cuts": np.ones((3, 5), bool), "duration": np.array([[-np.inf] * 2, [0.0] * 2, [0.0] * 2])},
+}
+
+
+@pytest.mark.parametrize("change", ALLOWING_NOTHING.values(), ids=ALLOWING_NOTHING.keys())
+def test_a_model_that_allows_nothing_is_infinitely_far_and_nothing_is_not_far_from_anything(backend, change):
+    nothing = replace(MODEL, **change)
+    for what in ("cross_entropy", "kl_divergence"):
+        assert asked(backend, what, MODEL, nothing).tolist() == [np.inf, np.inf, 0.0]
+        assert asked(backend, what, nothing, MODEL).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_an_infinite_divergence_leaves_the_gradients_of_the_others_alone():
+    ours, theirs = (tensors(random_potentials(2, 5, 3, 2, seed=s, optional=False)) for s in (225, 226))
+    forbidding = theirs.emissions.clone()
+    forbidding[0, 1, 0] = -torch.inf
+    shared = ours.transition.clone().requires_grad_()
+    found = eager.kl_divergence(
+        ours.emissions, shared, ours.duration, other=replace(theirs, emissions=forbidding)
+    )
+    assert found.isinf().tolist() == [True, False]
+    (grad,) = torch.autograd.grad(torch.where(found.isfinite(), found, 0.0).sum(), shared)
+    alone = eager.kl_divergence(ours.emissions, shared, ours.duration, other=theirs)[1]
+    (expected,) = torch.autograd.grad(alone, shared)
+    assert_close(grad, expected, FLOAT64_RELATIVE)
+
+
 def test_both_backends_agree_at_larger_sizes():
     ours = random_potentials(2, 80, 30, 6, seed=217, lengths=[80, 55])
     theirs = random_potentials(2, 80, 20, 6, seed=218, lengths=[80, 55], optional=False)

@@ -146,6 +146,23 @@ def test_extreme_scores_draw_what_eager_draws(size):
     assert torch.equal(a.labels, b.labels)
 
 
+@pytest.mark.parametrize("temperature", [1e-16, 1e-18, 1e-20, 1e-30])
+def test_scores_beyond_all_digits_still_draw_what_is_allowed(backend, temperature):
+    for seed in range(10):
+        given = random_potentials(1, 12, 5, 2, seed=seed, optional=False)
+        given.duration[0] = -float("inf")
+        found = backend.sample(**tensors(given), n=3, temperature=temperature, generator=seeded())
+        assert found.scores.isfinite().all()
+        assert (found.durations.sum(-1) == 12).all()
+        assert not (found.durations == 1).any()
+
+
+def test_a_temperature_by_which_scores_overflow_is_named(backend):
+    terms = tensors(random_potentials(1, 3, 2, 2))
+    with pytest.raises(ValueError, match=r"^temperature is 1e-320, by which scores overflow"):
+        backend.sample(**terms, temperature=1e-320)
+
+
 def test_where_nothing_is_allowed_nothing_is_drawn_and_its_neighbours_are(backend):
     found = backend.sample(**tensors(case("nothing_allowed")), n=4, generator=seeded())
     assert all(sample[1] == [] and sample[0] for sample in found.to_list())

@@ -221,6 +221,9 @@ def test_samples_have_an_axis_before_the_batch():
         assert sample.to_list() == SAMPLES.to_list()[i]
         assert sample.scores.tolist() == SAMPLES.scores[i].tolist()
         assert sample.lengths.tolist() == [3, 1]
+        assert SAMPLES[i].to_list() == sample.to_list()
+    assert SAMPLES[-1].to_list() == SAMPLES.to_list()[-1]
+    assert [sample.to_list() for sample in SAMPLES] == SAMPLES.to_list()
 
 
 def test_samples_have_any_number_of_axes_and_any_may_be_empty():

@@ -35,8 +35,7 @@ def with_allowed(potentials: Potentials[Tensor], allowed: Tensor) -> Potentials[
             f"allowed has shape {tuple(allowed.shape)} and dtype {allowed.dtype}; expected booleans that "
             f"broadcast to (B, T, C) = {shape}, true where a label may be"
         )
-    emissions = potentials.emissions.masked_fill(~grid.to(potentials.emissions.device), -torch.inf)
-    return replace(potentials, emissions=emissions)
+    return replace(potentials, emissions=potentials.emissions.masked_fill(~grid, -torch.inf))
 
 
 def with_boundaries(potentials: Potentials[Tensor], boundaries: Tensor) -> Potentials[Tensor]:
@@ -51,7 +50,7 @@ def with_boundaries(potentials: Potentials[Tensor], boundaries: Tensor) -> Poten
             f"booleans or integers of shape (B, T) = {positions}"
         )
     device = potentials.emissions.device
-    known = boundaries.to(device=device, dtype=torch.int64)
+    known = boundaries.long()
     place = torch.arange(positions[1], device=device)
     wrong = (known != 0) & (known != 1) & (known != UNKNOWN) & (place < lengths_of(potentials)[:, None])
     if can_look(known) and bool(wrong.any()):
@@ -84,17 +83,16 @@ def with_segments(potentials: Potentials[Tensor], segments: KnownSegments) -> Po
     boundaries = np.full((batch, time + 1), UNKNOWN)
     for b, (known, length) in enumerate(zip(segments, lengths_of(potentials).tolist(), strict=True)):
         end = 0
-        for number, segment in enumerate(sorted(_segment(s, b, i) for i, s in enumerate(known))):
-            _check_known(
-                segment, end, length, classes, potentials.max_duration, f"sequence {b}, segment {number}"
-            )
+        for segment, number in sorted((_segment(s, b, i), i) for i, s in enumerate(known)):
+            where = f"sequence {b}, segment {number}"
+            _check_known(segment, end, length, classes, potentials.max_duration, where)
             start, end, label = segment
             labels[b, start:end] = label
             boundaries[b, start + 1 : end] = 0
             boundaries[b, [start, end]] = 1
     device = potentials.emissions.device
     found = with_labels(potentials, torch.from_numpy(labels).to(device))
-    return with_boundaries(found, torch.from_numpy(boundaries[:, :time]))
+    return with_boundaries(found, torch.from_numpy(boundaries[:, :time]).to(device))
 
 
 def _segment(given: Any, sequence: int, number: int) -> Segment:
@@ -112,7 +110,7 @@ def _check_known(
 ) -> None:
     start, end, label = segment
     if not free <= start < end <= length:
-        fault = "overlaps the one before it" if start < free else "does not fit"
+        fault = "overlaps another" if start < free else "does not fit"
         raise ValueError(
             f"{where} {tuple(segment)} {fault}: expected 0 <= start < end <= length = {length}, and at most "
             "one segment at a position"
@@ -157,5 +155,6 @@ def check_something_left(conditioned: Tensor, given: Callable[[], Tensor]) -> No
     if bool(impossible.any()) and bool((impossible := impossible & ~torch.isneginf(given())).any()):
         raise ValueError(
             f"sequence {int(impossible.nonzero()[0])}: no segmentation satisfies the constraints; they "
-            "contradict one another, other constraints of the model, or scores of -inf"
+            "contradict one another, or durations (a known segment longer than max_duration, which may be "
+            "raised), or scores of -inf"
         )

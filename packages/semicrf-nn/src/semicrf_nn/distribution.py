@@ -166,7 +166,8 @@ class SemiCRF(Distribution):
         Returns: `Segmentation` with its `.scores` at temperature 1, not differentiable; without segments
             where nothing is allowed.
         Raises: ValueError for a negative n, and for a temperature that is not above 0 and finite.
-        Cost: that of `log_partition`, and O(T) time and memory a sample.
+        Cost: that of `log_partition`, and O(T C) time and O(T) memory a sample. `torch.compile` takes it
+            without a generator.
         Source: forward filtering, backward sampling: Chib 1996.
         """
         return self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
@@ -174,10 +175,10 @@ class SemiCRF(Distribution):
     def cross_entropy(self, other: SemiCRF) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
 
-        Infinite where q forbids what p allows. Differentiable on `backend="eager"`.
+        Infinite where q forbids what p expects. Differentiable in q; in p too on `backend="eager"`.
 
         Args:
-            other: a distribution over segmentations of the same sequences, on this one's backend.
+            other: a distribution over segmentations of the same sequences.
         Raises: ValueError where the sequences are not the same.
         Cost: that of `posteriors`, and of the other's `log_partition`.
         Source: Li & Eisner 2009.
@@ -235,10 +236,10 @@ class SemiCRF(Distribution):
     def constrained(
         self,
         *,
-        labels: Tensor | None = None,
-        allowed: Tensor | None = None,
-        boundaries: Tensor | None = None,
-        segments: KnownSegments | None = None,
+        labels: Tensor | Sequence[Sequence[int]] | None = None,
+        allowed: Tensor | Sequence[Any] | None = None,
+        boundaries: Tensor | Sequence[Sequence[int]] | None = None,
+        segments: KnownSegments | Segmentation | None = None,
         forbidden_transitions: ForbiddenTransitions | None = None,
         min_duration: int | Sequence[int] = 1,
         max_duration: int | Sequence[int] | None = None,
@@ -257,7 +258,7 @@ class SemiCRF(Distribution):
             boundaries: `(B, T)` integers, 1 where a segment begins, 0 where none does, `-100` where that is
                 unknown; or booleans, where all are known.
             segments: one list of `(start, end, label)` a sequence, segments that there are, with gaps where
-                nothing is known; label `-100` is any.
+                nothing is known; label `-100` is any. Or a `Segmentation`.
             forbidden_transitions: `(C, C)` booleans, true where forbidden, or `(from, to)` pairs.
             min_duration: the shortest segment in positions, or one for each label.
             max_duration: the longest, or one for each label.
@@ -266,18 +267,19 @@ class SemiCRF(Distribution):
         Cost: that of `log_partition`, to see that something is left; not while tracing or capturing.
         Source: for learning, Tsuboi et al. 2008.
         """
-        found = self.potentials
+        found, device = self.potentials, self.potentials.emissions.device
         if labels is not None:
-            found = with_labels(found, labels)
+            found = with_labels(found, torch.as_tensor(labels, device=device))
         if allowed is not None:
-            found = with_allowed(found, allowed)
+            found = with_allowed(found, torch.as_tensor(allowed, device=device))
         if boundaries is not None:
-            found = with_boundaries(found, boundaries)
+            found = with_boundaries(found, torch.as_tensor(boundaries, device=device))
         if segments is not None:
-            found = with_segments(found, segments)
+            lists = segments.to_list() if isinstance(segments, Segmentation) else segments
+            found = with_segments(found, lists)
         if forbidden_transitions is not None:
             found = with_forbidden_transitions(found, forbidden_transitions)
-        if min_duration != 1 or max_duration is not None:
+        if max_duration is not None or not (isinstance(min_duration, int) and min_duration == 1):
             found = with_durations(found, min_duration, max_duration)
         conditioned = self._with(found)
         if can_look(found.emissions):

@@ -10,7 +10,7 @@ from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.halves import KEEPING
 from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.problem import ANSWERS, TERMS
-from semicrf_reference.compiled.scan import begin_scan, scan
+from semicrf_reference.compiled.scan import begin_scan, is_cut, scan
 from semicrf_reference.compiled.state import (
     CLOSED,
     FIRST_STEP,
@@ -41,7 +41,7 @@ def kept_closed(half, at, c):
 
 
 @jit
-def draw_label(half, at, scores, uniform, weights):
+def draw_label(half, at, scores, uniform, weights, exponents):
     """The label of the segment that ends with a position, given what each label scores from there on.
 
     The first whose cumulative share is above the uniform number; -1 if there is none.
@@ -51,11 +51,11 @@ def draw_label(half, at, scores, uniform, weights):
         m, e = kept_closed(half, at, c)
         onward, exponent = exp_wide(scores[c])
         weights[c], exponent = normal(m * onward, e + exponent)
-        half.shares[c] = exponent
+        exponents[c] = exponent
         top = max(top, exponent if weights[c] > 0.0 else -math.inf)
     total = 0.0
     for c in range(weights.size):
-        weights[c] *= power_of_two(half.shares[c] - top) if weights[c] > 0.0 else 0.0
+        weights[c] *= power_of_two(exponents[c] - top) if weights[c] > 0.0 else 0.0
         total += weights[c]
     label, cumulative = -1, 0.0
     for c in range(weights.size):
@@ -71,14 +71,16 @@ def draw_label(half, at, scores, uniform, weights):
 def draw_duration(terms, half, stop, label, uniform):
     """The duration of a segment of a label that ends at a boundary, by its share of `closed`.
 
-    Shares are summed from the shortest on, no farther than to the one that is drawn.
+    Shares are summed from the shortest on, no farther than to the one that is drawn; where scores are so
+    large that their rounding leaves too little, the largest is drawn.
     """
     whole, exponent = kept_closed(half, stop - 1, label)
     score = np.float64(terms.finish[stop - 1, label]) if terms.finish.shape[1] > 0 else 0.0
     drawn, cumulative = 1, 0.0
+    largest, top = 0.0, 0.0
     for d in range(1, min(len(terms.duration), stop) + 1):
         at = stop - d
-        if d > 1 and len(terms.cuts) > 0 and terms.cuts[at]:  # it would lie across the boundary after `at`
+        if d > 1 and is_cut(terms, at + 1):
             break
         emission = np.float64(terms.emissions[at, label])
         if emission == -math.inf:
@@ -87,20 +89,21 @@ def draw_duration(terms, half, stop, label, uniform):
         begin = np.float64(terms.begin[at, label]) if terms.begin.shape[1] > 0 else 0.0
         m, e = exp_wide(score + terms.duration[d - 1, label] + begin)
         star, scale = kept_star(half, at, label)
-        share = star * m / whole * power_of_two(scale + e - exponent)
-        if share > 0.0:
-            drawn = d
-            cumulative += share
-            if cumulative > uniform:
-                break
+        cumulative += star * m / whole * power_of_two(scale + e - exponent)
+        if cumulative > uniform:
+            return d
+        weight, power = normal(star * m, scale + e)
+        if weight > 0.0 and (largest == 0.0 or power > top or (power == top and weight > largest)):
+            drawn, largest, top = d, weight, power
     return drawn
 
 
 @jit
-def walk(terms, half, onward, uniforms, labels, durations, weights):
+def walk(terms, half, onward, uniforms, labels, durations):
     """One sample of one sequence, from its end; `onward` are the scores of the last label."""
     stop = half.length
-    label = draw_label(half, stop - 1, onward, uniforms[stop - 1, 0], weights)
+    weights, exponents = half.entering, half.leaving  # rows that nobody needs now
+    label = draw_label(half, stop - 1, onward, uniforms[stop - 1, 0], weights, exponents)
     while label >= 0:
         duration = draw_duration(terms, half, stop, label, uniforms[stop - 1, 1])
         begun = stop - duration
@@ -111,7 +114,7 @@ def walk(terms, half, onward, uniforms, labels, durations, weights):
         if stop == 0:
             break
         scores = terms.transition[stop - 1, :, label]
-        label = draw_label(half, stop - 1, scores, uniforms[stop - 1, 0], weights)
+        label = draw_label(half, stop - 1, scores, uniforms[stop - 1, 0], weights, exponents)
 
 
 DRAWN = "float64[:,:,:,::1], int64[:,:,::1], int64[:,:,::1]"
@@ -131,4 +134,4 @@ def sample_batch(first, last, arrays, uniforms, labels, durations, answers, kept
         begin_scan(terms, chain, window, half, n > 1, True)
         scan(terms, chain, window, FIRST_STEP, n, KEEPING, half)
         for i in range(len(uniforms)):
-            walk(terms, half, end, uniforms[i, b], labels[i, b], durations[i, b], half.leaving)
+            walk(terms, half, end, uniforms[i, b], labels[i, b], durations[i, b])

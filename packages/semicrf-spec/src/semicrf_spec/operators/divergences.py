@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semicrf_spec.operators.calls import OverTerms, over_terms
 from semicrf_spec.operators.checks import can_look
-from semicrf_spec.operators.expectations import Posteriors, expected_score
+from semicrf_spec.operators.expectations import Posteriors, expected_score, expects_forbidden
 from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.potentials import DTYPES, SHAPES, Potentials
 
@@ -21,8 +21,8 @@ Both = Callable[[Potentials[Tensor]], tuple[Tensor, Posteriors]]
 
 LogPartition = Callable[[Potentials[Tensor]], Tensor]
 
-CROSSING = 1e-12
-"""A posterior that a segment lies across a boundary is a difference, and 0 up to rounding below this."""
+CROSSING = {torch.float64: 1e-12, torch.float32: 1e-5}
+"""That a segment lies across a boundary is a difference of posteriors, of which so much may be rounding."""
 
 
 def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tensor]:
@@ -38,7 +38,8 @@ def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
 
         Args:
             other: the potentials of `q`, of the same `(B, T, C)` and lengths.
-        Returns: `(B,)` float64 nats; infinite where `q` forbids what `p` allows, 0 where `p` allows nothing.
+        Returns: `(B,)` float64 nats; infinite where `q` forbids what `p` expects with a posterior above 0, or
+            has a cut that `p` crosses with one above `CROSSING`; 0 where `p` allows nothing.
         Raises: also ValueError for potentials of other sequences.
         Cost: that of `posteriors` and of one more `log_partition`; transitions by position in `other` alone
             take O(B T C^2) memory.
@@ -46,7 +47,8 @@ def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
         """
         ours, theirs = aligned(potentials, other)
         own, posteriors = both(ours)
-        total = log_partition(theirs) - expected_score(posteriors, theirs)
+        other_log_partition = _finite(log_partition(theirs))
+        total = other_log_partition - expected_score(posteriors, theirs)
         return _where_defined(total, own, posteriors, ours, theirs)
 
     return cross_entropy
@@ -65,14 +67,15 @@ def kl_divergence_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
         Scores are subtracted before they are averaged, so two models that are nearly the same lose no digits.
         Arguments and errors are those of `cross_entropy`.
 
-        Returns: `(B,)` float64 nats, at least 0 up to rounding and 0 for equal potentials; infinite where `q`
-            forbids what `p` allows, 0 where `p` allows nothing.
+        Returns: `(B,)` float64 nats, at least 0 up to rounding and 0 for equal potentials; infinite and 0
+            where `cross_entropy` is.
         Cost: that of `cross_entropy`.
         Source: Li & Eisner 2009.
         """
         ours, theirs = aligned(potentials, other)
         own, posteriors = both(ours)
-        total = log_partition(theirs) - own + expected_score(posteriors, _difference(ours, theirs))
+        difference = _finite(log_partition(theirs)) - _finite(own)
+        total = difference + expected_score(posteriors, _difference(ours, theirs))
         return _where_defined(total, own, posteriors, ours, theirs)
 
     return kl_divergence
@@ -117,14 +120,20 @@ def _widened(potentials: Potentials[Tensor], longest: int, by_position: bool) ->
     return replace(potentials, transition=transition, duration=duration)
 
 
+def _finite(log_partition: Tensor) -> Tensor:
+    """0 where nothing is allowed, which is said elsewhere."""
+    return torch.where(torch.isneginf(log_partition), 0.0, log_partition)
+
+
 def _difference(ours: Potentials[Tensor], theirs: Potentials[Tensor]) -> Potentials[Tensor]:
-    """Our scores less theirs, in float64; what we forbid has no posterior, so it may be anything."""
+    """Our scores less theirs, in float64; 0 where one of them forbids."""
 
     def less(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None:
-            return None if b is None else -b.double()
-        a = torch.where(torch.isneginf(a), 0.0, a.double())
-        return a if b is None else a - b.double()
+        if a is None and b is None:
+            return None
+        first, second = (_finite(x.double()) if x is not None else 0.0 for x in (a, b))
+        found: Tensor = first - second  # type: ignore[assignment]  # one of them is a tensor
+        return found
 
     scores = (name for name in SHAPES if name not in DTYPES)
     found: dict[str, Any] = {name: less(getattr(ours, name), getattr(theirs, name)) for name in scores}
@@ -138,12 +147,12 @@ def _where_defined(
     ours: Potentials[Tensor],
     theirs: Potentials[Tensor],
 ) -> Tensor:
-    """The total, but 0 where we allow nothing, and infinite where we allow what they forbid."""
+    """The total, but infinite where they forbid what we expect, and 0 where we allow nothing."""
+    forbidden = expects_forbidden(posteriors, theirs)
     if theirs.cuts is not None:
         kept = theirs.cuts if ours.cuts is None else theirs.cuts & ~ours.cuts
         across = posteriors.position.sum(-1) - posteriors.begins.sum(-1)
-        crossed = (kept[:, 1:] & (across[:, 1:] > CROSSING)).any(1)
-        total = torch.where(crossed, math.inf, total)
-    forbidden = torch.isinf(total)  # also where they allow nothing at all
+        crossed = kept[:, 1:] & (across[:, 1:] > CROSSING[across.dtype])
+        forbidden = forbidden | crossed.any(1)
     total = torch.where(forbidden, math.inf, total)
-    return torch.where(log_partition > -math.inf, total, 0.0)
+    return torch.where(torch.isneginf(log_partition), 0.0, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -32,8 +33,26 @@ class Posteriors(NamedTuple):
 def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
     """`E[score]`, the inner product of expected counts and potentials: `(B,)` float64 nats.
 
-    What has probability 0 adds 0, even where its score is `-inf`.
+    What is forbidden adds 0; `expects_forbidden` says where it is expected all the same.
     """
+    total = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.float64)
+    for counts, scores in _pairs(posteriors, potentials):
+        counted = (counts != 0) & ~torch.isinf(scores)  # else gradients would be NaN
+        allowed = torch.where(counted, scores.double(), 0.0)
+        total = total + (counts.double() * allowed).flatten(1).sum(1)
+    return total
+
+
+def expects_forbidden(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
+    """`(B,)`: whether what a model expects has a score of `-inf` in other potentials."""
+    found = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.bool)
+    for counts, scores in _pairs(posteriors, potentials):
+        found = found | ((counts > 0) & torch.isneginf(scores)).flatten(1).any(1)
+    return found
+
+
+def _pairs(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The counts of every term that there is, and its scores."""
     terms = (
         (posteriors.position, potentials.emissions),
         (posteriors.transitions, potentials.transition),
@@ -43,18 +62,7 @@ def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Te
         (posteriors.begins, potentials.begin),
         (posteriors.ends, potentials.finish),
     )
-    total = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.float64)
-    for counts, scores in terms:
-        if scores is not None:
-            total = total + _inner(counts, scores)
-    return total
-
-
-def _inner(counts: Tensor, scores: Tensor) -> Tensor:
-    counts = counts.double()
-    impossible = counts == 0
-    allowed = torch.where(impossible, 0.0, scores.double().expand_as(counts))
-    return (counts * allowed).flatten(1).sum(1)
+    return ((counts, scores) for counts, scores in terms if scores is not None)
 
 
 def first_labels(begins: Tensor) -> Tensor:

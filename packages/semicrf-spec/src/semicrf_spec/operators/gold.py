@@ -29,7 +29,7 @@ def score(
     Args:
         segmentation: one segmentation per sequence, of the lengths given.
         emissions: this and the other arguments are those of `log_partition`.
-    Returns: `(B,)` float64 nats; 0 for an empty sequence.
+    Returns: `(B,)` float64 nats, `(..., B)` of a segmentation `(..., B, T)`; 0 for an empty sequence.
     Raises: ValueError naming the sequence and the segment that leaves a gap, overlaps, exceeds K or has a
         label out of range.
     Cost: O(B T) time and memory.

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from semicrf_spec.operators.calls import OverTerms, over_terms
+from semicrf_spec.operators.checks import can_look
 from semicrf_spec.operators.gold import lengths_of, score_at
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
@@ -48,8 +49,8 @@ def sampling(draw: Draw) -> OverTerms[Segmentation]:
         Returns: `Segmentation` of shape `(n, B, T)`, with the scores of the samples at temperature 1, not
             differentiable; without segments and with score `-inf` where nothing is allowed.
         Raises: also ValueError for a negative n, and for a temperature that is not above 0 and finite.
-        Cost: that of `log_partition`, O(B T C) memory, and O(T + S C) time and O(T) memory a sample of S
-            segments; on a GPU O(S K C) time a sample, shared among threads.
+        Cost: that of `log_partition`, O(B T C) memory, and O(T C) time and O(T) memory a sample; on a GPU
+            O(S K C) time a sample of S segments, shared among threads.
         Source: Chib 1996; for segments, Murphy 2002.
         """
         shape = _shape(n)
@@ -86,7 +87,7 @@ def _shape(n: int | Sequence[int]) -> tuple[int, ...]:
 def tempered(potentials: Potentials[Tensor], temperature: float) -> Potentials[Tensor]:
     """Every score divided by the temperature.
 
-    Raises: ValueError unless the temperature is finite and above 0.
+    Raises: ValueError unless the temperature is finite and above 0 and the scores stay finite.
     """
     if not 0.0 < temperature < math.inf:
         raise ValueError(
@@ -100,6 +101,11 @@ def tempered(potentials: Potentials[Tensor], temperature: float) -> Potentials[T
         if not term.is_floating_point():
             return term
         found: Tensor = term.to(torch.promote_types(term.dtype, torch.float32)) / temperature
+        if can_look(term) and bool((torch.isinf(found) & torch.isfinite(term)).any()):
+            raise ValueError(
+                f"temperature is {temperature}, by which scores overflow; expected a larger one. Near 0 only "
+                "the best segmentation is drawn, which viterbi and SemiCRF.mode give"
+            )
         return found
 
     return potentials.map(scaled)

@@ -141,19 +141,22 @@ class Segmentation:
             self.labels.to(device), self.durations.to(device), self.lengths.to(device), scores
         )
 
-    def unbind(self) -> list[Segmentation]:
-        """The segmentations `(..., B, T)` along the first axis of `(n, ..., B, T)`, as of n samples.
+    def __getitem__(self, index: int) -> Segmentation:
+        """Of samples `(n, ..., B, T)` the one of that number: `(..., B, T)`.
 
-        Raises: ValueError where there is no axis before B.
+        Raises: ValueError where there is no axis before B, IndexError past the last.
         """
         if self.labels.ndim == 2:
             raise ValueError(
                 f"labels have shape (B, T) = {tuple(self.labels.shape)}, so this is one segmentation a "
                 "sequence; expected (n, ..., B, T), as of samples. Use to_list() for its segments"
             )
-        scores = repeat(None) if self.scores is None else self.scores.unbind()
-        rows = zip(self.labels.unbind(), self.durations.unbind(), scores, strict=False)
-        return [Segmentation(labels, durations, self.lengths, score) for labels, durations, score in rows]
+        scores = None if self.scores is None else self.scores[index]
+        return Segmentation(self.labels[index], self.durations[index], self.lengths, scores)
+
+    def unbind(self) -> list[Segmentation]:
+        """All that indexing gives."""
+        return [self[i] for i in range(len(self.labels))]
 
     def to_list(self) -> list[Any]:
         """One list of segments per sequence, `list[list[Segment]]`; of samples, a list of such lists."""
