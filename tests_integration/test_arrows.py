@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "semicrf_reference/compiled": {"numba", "numpy", "semicrf_spec", "torch"},
     "semicrf_triton": {"semicrf_spec", "torch", "triton"},
     "semicrf_nn": {"numpy", "semicrf_reference", "semicrf_spec", "semicrf_triton", "torch"},
+    "semicrf_nn/plots.py": {"matplotlib", "torch"},
 }
 """What a folder or file may import besides the standard library and its own package.
 
@@ -133,6 +134,7 @@ def test_what_may_be_imported_is_what_the_metadata_declares(package: str) -> Non
         ("semicrf_triton/kernels/scan.py", "def late():\n    from semicrf_reference import eager"),
         ("semicrf_triton/kernels/scan.py", "import importlib\nimportlib.import_module('numba')"),
         ("semicrf_nn/head.py", "if False:\n    import numba"),
+        ("semicrf_nn/head.py", "import matplotlib"),
     ],
 )
 def test_a_planted_import_against_the_arrows_is_found(tmp_path: Path, file: str, planted: str) -> None:

@@ -1,6 +1,7 @@
 """Distributions of durations: normalised, stable, fitted, and in a head."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -214,6 +215,12 @@ def test_the_least_max_duration_covers_the_quantile_and_the_table_says_the_rest(
         suggest_max_duration([[], []])
     with pytest.raises(ValueError, match=r"^quantile is 0"):
         suggest_max_duration(segments, 0.0)
+
+
+def test_plots_without_matplotlib_name_the_extra_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'semicrf-nn\[plot\]'"):
+        PoissonDurations(1, 5).plot()
 
 
 def test_plots_show_every_label():

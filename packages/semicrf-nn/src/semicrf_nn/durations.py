@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from semicrf_nn.constraints import positive
+from semicrf_nn.plots import plot_durations
 from semicrf_spec import Segment
 
 SegmentLists = Iterable[Iterable[tuple[int, int, int]]]
@@ -85,25 +86,14 @@ class Durations(nn.Module, ABC):
         return self.to(dtype)
 
     def plot(self, names: Sequence[str] | None = None, ax: Any = None) -> Any:
-        """Draw the probability of every duration for each label; needs matplotlib.
+        """Draw the probability of every duration for each label; needs matplotlib, the extra `[plot]`.
 
         Args:
             names: of the labels; their numbers if missing.
             ax: matplotlib's axes to draw on; new ones if missing.
         Returns: the axes.
         """
-        if ax is None:
-            from matplotlib import pyplot
-
-            _, ax = pyplot.subplots()
-        probabilities = self().detach().double().exp().cpu().numpy()
-        for c, column in enumerate(probabilities.T):
-            label = str(c) if names is None else names[c]
-            ax.plot(range(1, self.max_duration + 1), column, label=label, drawstyle="steps-mid")
-        ax.set_xlabel("duration (positions)")
-        ax.set_ylabel("probability")
-        ax.legend()
-        return ax
+        return plot_durations(self(), names, ax)
 
 
 class LearnedDurations(Durations):
