@@ -18,7 +18,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PACKAGES = ("spec", "reference", "triton", "nn")
 WORKSPACE = [
     argument
-    for package, extras in zip(PACKAGES, ("[torch,testing]", "", "", ""), strict=True)
+    for package, extras in zip(PACKAGES, ("[torch,testing]", "", "", "[plot]"), strict=True)
     for argument in ("--editable", f"packages/semicrf-{package}{extras}")
 ]
 DEMO = ("music21", "matplotlib", "rich")
