@@ -20,9 +20,9 @@ class SharedSignature(Extension):
     """A function of `Potentials` that is called with their terms is shown as it is called."""
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
-        if "operators" in pkg.modules:
+        if pkg.name == "semicrf_spec":
             call = pkg["operators.calls.OverTerms.__call__"]
-            terms = Parameters(*(term for term in call.parameters if term.name != "self"))
+            terms = Parameters(*(term for term in call.parameters if term.name not in ("self", "options")))
             for function in functions(pkg):
                 if any(str(decorator.value) == "over_terms" for decorator in function.decorators):
                     function.parameters = terms
