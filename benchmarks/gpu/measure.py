@@ -40,7 +40,7 @@ def once(call: Call, device: torch.device) -> float:
         begun = perf_counter()
         call()
         return (perf_counter() - begun) * 1e3
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # PyTorch's
     torch.cuda.synchronize()
     start.record()
     call()

@@ -84,7 +84,7 @@ def usage(variant: Variant, target: GPUTarget) -> Usage:
         resources = tool("-res-usage", cubin)
         code = tool("-sass", cubin).splitlines()
     registers, stack, local = (
-        int(re.search(rf"{name}:(\d+)", resources)[1])  # type: ignore[index]
+        int(re.search(rf"{name}:(\d+)", resources)[1])  # type: ignore[index]  # a None raises
         for name in ("REG", "STACK", "LOCAL")
     )
     return Usage(registers, stack, local, shared, counted(innermost_sass(code)), counted(code))

@@ -121,6 +121,14 @@ def test_fits_to_one_duration_and_to_none_are_finite(family):
     assert not family.from_segments([], 2, 10)().isnan().any()
 
 
+@families
+def test_answers_come_where_the_module_is_and_in_its_dtype(family):
+    assert family(2, 5).double()().dtype == torch.float64
+    assert family(2, 5).to("meta")().device.type == "meta"
+    mixture = MixtureDurations([family(2, 5), PoissonDurations(2, 5)]).to("meta")
+    assert mixture().device.type == "meta"
+
+
 def test_mixtures_are_sums_and_are_fitted():
     truth = MixtureDurations([PoissonDurations(1, 60), PoissonDurations(1, 60)])
     with torch.no_grad():

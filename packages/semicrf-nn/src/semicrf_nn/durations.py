@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ class Durations(nn.Module, ABC):
         forward()[d - 1, c] = scores()[d - 1, c] - log sum_{d'=1}^{K} exp(scores()[d' - 1, c])
 
     A family gives `scores`, its log-density at whole durations up to a constant; normalising over `1..K`
-    truncates it and makes it discrete. Computed in float64, answered in the dtype of the parameters.
+    truncates it and makes it discrete. Computed in float64; the answer has the dtype and the device of the
+    module.
 
     Args:
         num_classes: C.
@@ -35,6 +36,7 @@ class Durations(nn.Module, ABC):
         super().__init__()
         self.num_classes = positive("num_classes", num_classes)
         self.max_duration = positive("max_duration", max_duration)
+        self.register_buffer("like", torch.empty(0), persistent=False)  # some families have no parameter
 
     @abstractmethod
     def scores(self, d: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ class Durations(nn.Module, ABC):
 
     def forward(self) -> Tensor:
         """`(K, C)` nats; exponentials of a column sum to 1."""
-        like = next(self.parameters(), torch.empty(0))
+        like = cast(Tensor, self.like)
         d = torch.arange(1, self.max_duration + 1, dtype=torch.float64, device=like.device)[:, None]
         scores = self.scores(d).expand(self.max_duration, self.num_classes)
         return scores.log_softmax(0).to(like.dtype)
@@ -78,10 +80,10 @@ class Durations(nn.Module, ABC):
         def loss() -> Tensor:
             optimiser.zero_grad()
             value: Tensor = -(counts * self()).sum() / counts.sum().clamp(min=1.0)
-            value.backward()  # type: ignore[no-untyped-call]  # PyTorch's, as below
+            value.backward()  # type: ignore[no-untyped-call]  # PyTorch's
             return value
 
-        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        optimiser.step(loss)  # type: ignore[no-untyped-call]  # PyTorch's
         optimiser.zero_grad()
         return self.to(dtype)
 

@@ -68,7 +68,7 @@ def over_terms(function: Callable[..., R]) -> OverTerms[R]:
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__qualname__, call.__module__ = function.__qualname__, function.__module__
-    call.__signature__ = _signature(call, function)  # type: ignore[attr-defined]
+    call.__signature__ = _signature(call, function)  # type: ignore[attr-defined]  # inspect reads it
     return call
 
 

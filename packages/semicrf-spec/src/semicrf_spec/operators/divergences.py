@@ -120,20 +120,19 @@ def _widened(potentials: Potentials[Tensor], longest: int, by_position: bool) ->
     return replace(potentials, transition=transition, duration=duration)
 
 
-def _finite(log_partition: Tensor) -> Tensor:
-    """0 where nothing is allowed, which is said elsewhere."""
-    return torch.where(torch.isneginf(log_partition), 0.0, log_partition)
+def _finite(nats: Tensor) -> Tensor:
+    """0 where something is forbidden: `_where_defined` says what becomes of it."""
+    return torch.where(torch.isneginf(nats), 0.0, nats)
 
 
 def _difference(ours: Potentials[Tensor], theirs: Potentials[Tensor]) -> Potentials[Tensor]:
     """Our scores less theirs, in float64; 0 where one of them forbids."""
 
     def less(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None and b is None:
-            return None
-        first, second = (_finite(x.double()) if x is not None else 0.0 for x in (a, b))
-        found: Tensor = first - second  # type: ignore[assignment]  # one of them is a tensor
-        return found
+        if a is None:
+            return None if b is None else -_finite(b.double())
+        own = _finite(a.double())
+        return own if b is None else own - _finite(b.double())
 
     scores = (name for name in SHAPES if name not in DTYPES)
     found: dict[str, Any] = {name: less(getattr(ours, name), getattr(theirs, name)) for name in scores}
