@@ -46,6 +46,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Draw new examples for every test that draws its own; nox -s tests draws the same each time."""
+    environment(session, *WORKSPACE, *DEMO, "pytest")
+    session.run("pytest", "-m", "hypothesis", "--hypothesis-profile=fresh", *session.posargs)
+
+
+@nox.session
 def parity(session: nox.Session) -> None:
     """Check the chain of trust: enumeration, eager, compiled, triton, nn."""
     environment(session, *WORKSPACE, "pytest")

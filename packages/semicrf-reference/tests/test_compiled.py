@@ -91,13 +91,13 @@ def test_entropy_equals_the_oracles(named):
     assert_entropies_equal(tensors(named))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(small_potentials(max_time=6))
 def test_any_small_problem_is_answered_as_by_the_oracle(potentials):
     assert_equals_oracle(tensors(potentials))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(small_potentials(max_time=6, largest=1e4))
 def test_any_small_problem_of_extreme_scores_is_answered_as_by_the_oracle(potentials):
     assert_equals_oracle(tensors(potentials))

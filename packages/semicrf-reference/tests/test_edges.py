@@ -37,7 +37,7 @@ def test_edges_sum_to_what_the_factored_potentials_sum_to(named, semiring):
     assert_edges_agree(exponentiable(named) if semiring.name == "real" else named, semiring)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(small_potentials(largest=20.0))
 def test_edges_of_any_small_problem_sum_alike_in_every_semiring(potentials):
     for semiring in SEMIRINGS:

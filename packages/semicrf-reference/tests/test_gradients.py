@@ -137,7 +137,7 @@ def test_compiled_gradients_equal_the_oracles(named):
         assert_close(found[name], expected[name], FLOAT64_POSTERIOR, name)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(small_potentials())
 def test_compiled_gradients_of_any_small_problem_equal_the_oracles(potentials):
     found, expected = (gradients(b.log_partition, leaves(potentials)) for b in (compiled, eager))

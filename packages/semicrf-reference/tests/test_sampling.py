@@ -75,7 +75,7 @@ def test_the_test_of_distributions_sees_a_wrong_one():
     assert chi_square(Counter(tuple(sample[0]) for sample in samples), expected) < SIGNIFICANCE
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(small_potentials(), st.integers(0, 2**31))
 def test_every_backend_draws_what_the_definition_selects(potentials, seed):
     batch, time, _ = potentials.shape

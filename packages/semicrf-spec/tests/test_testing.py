@@ -243,6 +243,12 @@ def test_scores_of_every_kind_are_drawn():
     assert draws(scores(), lambda x: x == -INF)
     assert draws(scores(), lambda x: x > 1.0)
     assert draws(scores(), lambda x: -INF < x < -1.0)
+    assert draws(scores(), lambda x: x % 1.0 > 0.0)
+
+
+@given(scores(2, whole=True))
+def test_whole_scores_are_whole_or_forbidden(score):
+    assert score in {-INF, -2.0, -1.0, 0.0, 1.0, 2.0}
 
 
 @given(small_potentials(max_batch=2, max_time=3, max_classes=2, largest=9.0))

@@ -12,22 +12,31 @@ from semicrf_spec.potentials import Potentials
 from semicrf_spec.segments import Segment
 
 
-def scores(largest: float = 50.0) -> st.SearchStrategy[float]:
-    """Finite scores and `-inf`."""
-    finite = st.floats(-largest, largest, allow_nan=False, width=32)
+def scores(largest: float = 50.0, *, whole: bool = False) -> st.SearchStrategy[float]:
+    """Finite scores and `-inf`; sums of `whole` ones are exact, and ties in whatever order they are added."""
+    if whole:
+        finite = st.integers(-int(largest), int(largest)).map(float)
+    else:
+        finite = st.floats(-largest, largest, allow_nan=False, width=32)
     return st.one_of(finite, finite, finite, st.just(-np.inf))
 
 
 @st.composite
 def small_potentials(
-    draw: st.DrawFn, *, max_batch: int = 2, max_time: int = 4, max_classes: int = 3, largest: float = 50.0
+    draw: st.DrawFn,
+    *,
+    max_batch: int = 2,
+    max_time: int = 4,
+    max_classes: int = 3,
+    largest: float = 50.0,
+    whole: bool = False,
 ) -> Potentials[Any]:
     """Potentials small enough to enumerate, any optional term present or not, `-inf` anywhere."""
     batch, time = draw(st.integers(1, max_batch)), draw(st.integers(0, max_time))
     classes, max_duration = draw(st.integers(1, max_classes)), draw(st.integers(1, max_time + 1))
 
     def term(*shape: int) -> Any:
-        return draw(hnp.arrays(np.float64, shape, elements=scores(largest)))
+        return draw(hnp.arrays(np.float64, shape, elements=scores(largest, whole=whole)))
 
     def maybe(*shape: int) -> Any:
         return term(*shape) if draw(st.booleans()) else None
