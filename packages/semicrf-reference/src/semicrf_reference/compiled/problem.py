@@ -23,6 +23,14 @@ TERMS = (
 """Types of the arrays of a `Problem`, which may have any strides."""
 
 
+def array_of(term: Tensor, dtype: npt.DTypeLike) -> Array:
+    """A tensor's memory, or a copy of it where its dtype is another; by numpy, whose calls cost least."""
+    if term.is_floating_point() and term.itemsize < 4:  # numpy lacks bfloat16, and is slow on float16
+        term = term.float()
+    found: Array = term.numpy(force=True).astype(dtype, copy=False)
+    return found
+
+
 @dataclass(frozen=True)
 class Problem:
     """The terms of a batch, checked, in the order of the call signature but for the transposed transition.
@@ -42,35 +50,32 @@ class Problem:
         given: Potentials[Any] = Potentials(*terms)
         given.check_values()
         batch, time, classes = given.shape
-        real = torch.float32
-        for term in (given.emissions, given.begin, given.finish):
-            real = real if term is None else torch.promote_types(real, term.dtype)
-
-        def read(term: Tensor, dtype: torch.dtype, *shape: int) -> Array:
-            found: Array = term.detach().resolve_neg().to(dtype).expand(shape).numpy()
-            return found
+        by_position = (given.emissions, given.begin, given.finish)
+        wide = any(term is not None and term.dtype == torch.float64 for term in by_position)
+        real = np.float64 if wide else np.float32
 
         def per_label(term: Tensor | None) -> Array:
-            return np.zeros(classes) if term is None else read(term, torch.float64, classes)
+            return np.zeros(classes) if term is None else array_of(term, np.float64)
 
         def per_position(term: Tensor | None) -> Array:
-            if term is None:
-                return np.empty((batch, time, 0), str(real).removeprefix("torch."))
-            return read(term, real, batch, time, classes)
+            return np.empty((batch, time, 0), real) if term is None else array_of(term, real)
+
+        def expanded(term: Tensor, *shape: int) -> Array:
+            return array_of(term.to(torch.float64).expand(shape), np.float64)
 
         lengths, cuts = given.lengths, given.cuts
-        transition = read(given.transition, torch.float64, batch, time, classes, classes)
+        transition = expanded(given.transition, batch, time, classes, classes)
         arrays = (
             per_position(given.emissions),
             transition,
             transition.swapaxes(2, 3),
-            read(given.duration, torch.float64, batch, -1, classes),
+            expanded(given.duration, batch, given.max_duration, classes),
             per_label(given.start),
             per_label(given.end),
             per_position(given.begin),
             per_position(given.finish),
-            np.full(batch, time, np.int64) if lengths is None else read(lengths, torch.int64, batch),
-            np.empty((batch, 0), np.bool_) if cuts is None else read(cuts, torch.bool, batch, time),
+            np.full(batch, time, np.int64) if lengths is None else array_of(lengths, np.int64),
+            np.empty((batch, 0), np.bool_) if cuts is None else array_of(cuts, np.bool_),
         )
         return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
 
