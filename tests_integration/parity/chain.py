@@ -10,12 +10,16 @@ import torch
 
 from semicrf_nn import SemiCRF
 from semicrf_spec import Potentials, enumerate_batch
-from semicrf_spec.operators import Posteriors, Segmentation, sampling
+from semicrf_spec.operators import Posteriors, Segmentation, ranking, sampling
 from semicrf_spec.potentials import SHAPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
 
 SAMPLES = 8
 """Of each case. They are the same where the uniform numbers are, unless one is within rounding of a share."""
+
+
+RANKS = 5
+"""The best of each case. Segmentations of one score are alike where sums are exact: of whole scores."""
 
 
 def enumeration() -> SimpleNamespace:
@@ -48,6 +52,17 @@ def enumeration() -> SimpleNamespace:
         scores = torch.tensor([score for score, _ in best], dtype=torch.float64)
         return Segmentation(found.labels, found.durations, found.lengths, scores)
 
+    def rank(*arguments: Any) -> tuple[torch.Tensor, ...]:
+        *given, k = arguments
+        found = listed(dict(zip(SHAPES, given, strict=True)))
+        best = [(e.top_k(k) + [(-np.inf, ())] * k)[:k] for e in found]
+        scores = torch.tensor([[ranked[i][0] for ranked in best] for i in range(k)], dtype=torch.float64)
+        ranks = [
+            Segmentation.from_list([ranked[i][1] for ranked in best], num_positions=given[0].shape[1])
+            for i in range(k)
+        ]
+        return scores, torch.stack([y.labels for y in ranks]), torch.stack([y.durations for y in ranks])
+
     def draw(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
         *given, uniforms = arguments
         terms = dict(zip(SHAPES, given, strict=True))
@@ -66,6 +81,7 @@ def enumeration() -> SimpleNamespace:
         viterbi=viterbi,
         entropy=entropy,
         sample=sampling(draw),
+        top_k=ranking(rank),
     )
 
 
@@ -77,6 +93,7 @@ def head_distribution() -> SimpleNamespace:
         viterbi=lambda **terms: SemiCRF(**terms).mode,
         entropy=lambda **terms: SemiCRF(**terms).entropy(),
         sample=lambda n, temperature, generator, **terms: SemiCRF(**terms).sample(n, temperature, generator),
+        top_k=lambda k, **terms: SemiCRF(**terms).top_k(k),
     )
 
 
@@ -95,6 +112,10 @@ def assert_agree(candidate: Any, oracle: Any, potentials: Potentials[Any]) -> No
     found, wanted = candidate.viterbi(**terms), oracle.viterbi(**terms)
     assert_close(found.scores, wanted.scores, FLOAT64_RELATIVE, "scores")
     assert found.to_list() == wanted.to_list()
+    found, wanted = candidate.top_k(**terms, k=RANKS), oracle.top_k(**terms, k=RANKS)
+    assert_close(found.scores, wanted.scores, FLOAT64_RELATIVE, "scores of the best")
+    if all(np.array_equal(term, np.round(term)) for _, term in potentials.items()):
+        assert found.to_list() == wanted.to_list(), "equal scores in another order"
     for temperature in (1.0, 3.0):
         found, wanted = (
             implementation.sample(

@@ -26,7 +26,7 @@ def altered(change) -> SimpleNamespace:
 
         return answer
 
-    names = ("log_partition", "posteriors", "viterbi", "entropy", "sample")
+    names = ("log_partition", "posteriors", "viterbi", "entropy", "sample", "top_k")
     return SimpleNamespace(**{name: asked(getattr(eager, name)) for name in names})
 
 
@@ -69,6 +69,28 @@ def test_the_wrong_one_of_two_equal_paths_breaks_the_link():
     assert_agree(candidate, eager, case("every_term"))
     with pytest.raises(AssertionError):
         assert_agree(candidate, eager, case("ties"))
+
+
+def test_the_k_best_without_the_second_break_the_link():
+    def skipping(k, **terms):
+        found = eager.top_k(**terms, k=k + 1)
+        kept = [i for i in range(k + 1) if i != 1]
+        return Segmentation(found.labels[kept], found.durations[kept], found.lengths, found.scores[kept])
+
+    candidate = SimpleNamespace(**{**vars(altered(lambda terms: terms)), "top_k": skipping})
+    with pytest.raises(AssertionError):
+        assert_agree(candidate, eager, case("every_term"))
+
+
+def test_equal_scores_in_another_order_break_the_link():
+    def exchanged(k, **terms):
+        found = eager.top_k(**terms, k=k)
+        order = [1, 0, *range(2, k)]
+        return Segmentation(found.labels[order], found.durations[order], found.lengths, found.scores)
+
+    candidate = SimpleNamespace(**{**vars(altered(lambda terms: terms)), "top_k": exchanged})
+    with pytest.raises(AssertionError, match="another order"):
+        assert_agree(candidate, eager, case("integer_ties"))
 
 
 def test_other_numbers_for_labels_than_for_durations_break_the_link():

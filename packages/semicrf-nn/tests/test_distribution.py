@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from semicrf_nn import Segmentation, SemiCRF
+from semicrf_nn.backends import BY_DEVICE
 from semicrf_spec import Potentials, enumerate_batch
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
@@ -136,6 +137,28 @@ def test_divergences_are_those_of_torch_distributions_and_of_the_definition(back
 
 AT_ONCE = [[(0, 3, 0), (3, 5, 0)], [(0, 3, 0)]]
 """Any segmentation of each sequence."""
+
+
+def test_the_k_best_are_those_of_enumeration(named):
+    found = distribution(named).top_k(4)
+    for b, listed in enumerate(enumerate_batch(named)):
+        best = [score for score, _ in listed.top_k(4)]
+        assert_close(found.scores[: len(best), b], best, FLOAT64_RELATIVE)
+        assert (found.scores[len(best) :, b] == -torch.inf).all()
+        assert len({tuple(y[b]) for y in found.to_list()[: len(best)]}) == len(best)
+
+
+def test_the_probabilities_of_all_of_the_best_sum_to_one():
+    p = distribution(random_potentials(2, 4, 3, 2, seed=9))
+    best = p.top_k(200)
+    assert_close((best.scores - p.log_partition).exp().sum(0), torch.ones(2), PROBABILITY_SUM)
+
+
+def test_the_k_best_on_a_gpu_are_those_of_the_eager_recursion(monkeypatch):
+    p = distribution(random_potentials(2, 6, 3, 2, seed=9))
+    expected = p.top_k(3)
+    monkeypatch.setitem(BY_DEVICE, "cpu", "triton")
+    assert torch.equal(p.top_k(3).labels, expected.labels)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -346,6 +346,14 @@ def test_empty_batches_and_empty_sequences_have_answers(batch, time):
 
 def test_both_backends_export_the_same_functions():
     measures = ["cross_entropy", "entropy", "kl_divergence"]
-    assert compiled.__all__ == [*measures, "log_partition", "posteriors", "sample", "score", "viterbi"]
+    assert compiled.__all__ == [
+        *measures,
+        "log_partition",
+        "posteriors",
+        "sample",
+        "score",
+        "top_k",
+        "viterbi",
+    ]
     assert set(compiled.__all__) < set(eager.__all__)
     assert compiled.score is eager.score

@@ -34,6 +34,7 @@ from semicrf_spec.operators import (
     score_of,
     statistics_dtype,
     terms_and_boundaries,
+    top_k,
     viterbi,
 )
 from semicrf_spec.potentials import DTYPES
@@ -43,9 +44,11 @@ from semicrf_spec.testing.strategies import small_potentials
 FUNCTIONS = (log_partition, posteriors, viterbi, entropy, sample)
 OPTIONS = {
     "sample": ["n", "temperature", "generator"],
+    "top_k": ["k"],
     "cross_entropy": ["other"],
     "kl_divergence": ["other"],
 }
+OPERATOR_OPTIONS = {"sample": ["uniforms"], "top_k": ["k"]}
 SCORES = tuple(name for name in SHAPES if name not in DTYPES)
 every_case = pytest.mark.parametrize("name", case_names())
 
@@ -63,7 +66,8 @@ class Enumerated(TorchDispatchMode):
             return operator(*args, **kwargs or {})
         self.called.append(name)
         terms, boundaries = terms_and_boundaries(args)
-        answer = KERNELS[name](as_numpy(Potentials(*terms)), *args[len(SHAPES) :][: name == "sample"])
+        options = args[len(SHAPES) :] if name in OPERATOR_OPTIONS else ()
+        answer = KERNELS[name](as_numpy(Potentials(*terms)), *options)
         if name == "posteriors" and not boundaries:
             log_z, position, begins, ends, *rest = answer
             answer = log_z, position, begins[:, :0], ends[:, :0], *rest
@@ -110,6 +114,14 @@ def of_viterbi(potentials):
     return scores, found.labels, found.durations
 
 
+def of_top_k(potentials, k):
+    _, time, _ = potentials.shape
+    best = [(e.top_k(k) + [(-np.inf, ())] * k)[:k] for e in enumerate_batch(potentials)]
+    ranks = [Segmentation.from_list([ranked[i][1] for ranked in best], num_positions=time) for i in range(k)]
+    scores = torch.tensor([[ranked[i][0] for ranked in best] for i in range(k)], dtype=torch.float64)
+    return scores, torch.stack([y.labels for y in ranks]), torch.stack([y.durations for y in ranks])
+
+
 def of_sample(potentials, uniforms):
     batch = enumerate_batch(potentials)
     drawn = [
@@ -127,6 +139,7 @@ KERNELS = {
     "posteriors": of_posteriors,
     "viterbi": of_viterbi,
     "sample": of_sample,
+    "top_k": of_top_k,
 }
 
 
@@ -168,21 +181,23 @@ def summed_by_autograd(potentials):
 def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature(name):
     schema = getattr(torch.ops.semicrf, name).default._schema
     names = [argument.name for argument in schema.arguments]
-    assert names == [*SHAPES, *{"posteriors": ["boundaries"], "sample": ["uniforms"]}.get(name, [])]
+    options = {"posteriors": ["boundaries"], **OPERATOR_OPTIONS}
+    assert names == [*SHAPES, *options.get(name, [])]
     optional = [argument.name for argument in schema.arguments if str(argument.type).startswith("Optional")]
     assert optional == ["start", "end", "begin", "finish", "lengths", "cuts"]
     assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
-    assert {"log_partition": 1, "posteriors": 8, "viterbi": 3, "sample": 2}[name] == len(schema.returns)
+    returns = {"log_partition": 1, "posteriors": 8, "viterbi": 3, "top_k": 3, "sample": 2}
+    assert len(schema.returns) == returns[name]
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, cross_entropy, kl_divergence])
+@pytest.mark.parametrize("function", [*FUNCTIONS, top_k, cross_entropy, kl_divergence])
 def test_every_function_has_the_one_call_signature(function):
     parameters = inspect.signature(function).parameters.values()
     assert [parameter.name for parameter in parameters] == [*SHAPES, *OPTIONS.get(function.__name__, [])]
     for parameter in parameters:
-        required = parameter.name in ("emissions", "transition", "duration", "other")
+        required = parameter.name in ("emissions", "transition", "duration", "other", "k")
         assert (parameter.default is inspect.Parameter.empty) == required
-        by_name = not required or parameter.name == "other"
+        by_name = not required or parameter.name in ("other", "k")
         assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == by_name
     assert function.__doc__
     assert function.__module__.startswith("semicrf_spec.operators.")
@@ -190,7 +205,7 @@ def test_every_function_has_the_one_call_signature(function):
 
 def answers_of(name, potentials):
     uniforms = potentials.emissions.new_full((2, *potentials.shape[:2], 2), 0.3, dtype=torch.float64)
-    options = [uniforms] if name == "sample" else []
+    options = {"sample": [uniforms], "top_k": [3]}.get(name, [])
     answer = getattr(torch.ops.semicrf, name)(*potentials.terms(), *options)
     return answer if isinstance(answer, (tuple, list)) else (answer,)
 
@@ -235,6 +250,7 @@ def test_the_functions_answer_what_the_operators_do(name):
     batch = enumerated(name)
     with Enumerated():
         log_z, found, best, h, drawn = (function(**terms_of(potentials)) for function in FUNCTIONS)
+        ranked = top_k(**terms_of(potentials), k=3)
     expected = np.array([e.log_partition for e in batch])
     assert_close(log_z, expected, FLOAT64_RELATIVE)
     assert isinstance(found, Posteriors)
@@ -247,6 +263,10 @@ def test_the_functions_answer_what_the_operators_do(name):
     assert best.lengths.tolist() == [e.length for e in batch]
     assert best.to_list() == [list(e.top_k(1)[0][1]) if e.count else [] for e in batch]
     assert best.scores.tolist() == [e.top_k(1)[0][0] if e.count else -np.inf for e in batch]
+    lists = [y.to_list() for y in ranked.unbind()]
+    for b, e in enumerate(batch):
+        given = zip(ranked.scores[:, b].tolist(), (tuple(y[b]) for y in lists), strict=True)
+        assert [pair for pair in given if pair[0] > -np.inf] == e.top_k(3)
     assert all(tuple(y) in e.all if e.count else not y for y, e in zip(drawn.to_list(), batch, strict=True))
     scale = np.where(np.isfinite(expected), expected, 1.0)
     assert_close(h, np.array([e.entropy for e in batch]), FLOAT64_RELATIVE, "entropy", scale=scale)
@@ -422,7 +442,7 @@ def test_a_missing_kernel_names_the_package_to_install():
         "import torch; from semicrf_spec import operators\n"
         "terms = torch.zeros(1, 2, 1), torch.zeros(1, 1), torch.zeros(2, 1)\n"
         "for name in operators.SCHEMAS:\n"
-        "    try: getattr(operators, name)(*terms)\n"
+        "    try: getattr(operators, name)(*terms, **{'k': 2} if name == 'top_k' else {})\n"
         "    except RuntimeError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -65,6 +65,12 @@ def backend_for(name: BackendName | None, device: torch.device) -> Backend:
     return BACKENDS[BY_DEVICE[device.type]]
 
 
+def top_k_of(backend: Backend) -> OverTerms[Segmentation]:
+    """The `top_k` of a backend; of the GPU's, which has no kernel for it, that of the eager recursion."""
+    found: OverTerms[Segmentation] = getattr(backend, "top_k", eager.top_k)
+    return found
+
+
 def check_backend(name: str | None, use_triton: bool | None) -> BackendName | None:
     """The backend that the two arguments ask for together; None leaves it to the device.
 

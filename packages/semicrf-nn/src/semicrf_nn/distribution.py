@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
-from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
+from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend, top_k_of
 from semicrf_nn.conditions import (
     KnownSegments,
     check_something_left,
@@ -139,6 +139,22 @@ class SemiCRF(Distribution):
         Cost: O(B T C (K + C)) time.
         """
         return self._backend.viterbi(**self._terms)
+
+    def top_k(self, k: int) -> Segmentation:
+        """The k segmentations of highest score, best first, each another, with their `.scores` in nats.
+
+        Of equal scores the one that is preferred comes first, as in `mode`. Where fewer than k are allowed,
+        the others have no segments and score `-inf`.
+
+        Args:
+            k: how many, at least 1.
+        Returns: `Segmentation` of shape `(k, B, T)`, not differentiable; the first is the mode, and
+            `.scores - log_partition` are log-probabilities.
+        Raises: TypeError for a k that is no integer, ValueError for one below 1.
+        Cost: O(k B T C (K + C)) time, O(k B T C) memory; on a GPU in a Python loop over T.
+        Source: Chow & Schwartz 1989; Huang & Chiang 2005.
+        """
+        return top_k_of(self._backend)(**self._terms, k=k)
 
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.

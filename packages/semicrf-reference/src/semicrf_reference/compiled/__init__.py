@@ -8,6 +8,7 @@ from semicrf_reference.compiled.functions import (
     posteriors,
     sample,
     score,
+    top_k,
     viterbi,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "posteriors",
     "sample",
     "score",
+    "top_k",
     "viterbi",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
+from semicrf_reference.compiled.ranking import rank_batch, ranks_space
 from semicrf_reference.compiled.sample import sample_batch
 from semicrf_reference.compiled.scan import (
     JOIN,
@@ -107,6 +108,24 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
+def top_k(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::top_k`: scores, labels and durations of the k best."""
+    *terms, k = arguments
+    problem = Problem.of(terms)
+    batch, time = problem.size.batch, problem.size.time
+    scores, labels = np.empty((k, batch)), np.full((k, batch, time), NO_LABEL, np.int64)
+    durations = np.zeros_like(labels)
+
+    def space() -> tuple[Any, ...]:
+        return (tuple(ranks_space(problem.size, k)),)
+
+    def ranked(first: int, last: int, space: Any) -> None:
+        rank_batch(first, last, problem.arrays, scores, labels, durations, space)
+
+    run((ranked, ()), over=problem, space=space)
+    return tuple(map(torch.from_numpy, (scores, labels, durations)))
+
+
 def sample(*arguments: Any) -> tuple[Tensor, ...]:
     """`semicrf::sample`: a scan that keeps its messages, then a walk for each sample."""
     *terms, given = arguments
@@ -140,5 +159,5 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
 
 def register() -> None:
     """Make these the CPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi, sample):
+    for kernel in (log_partition, posteriors, viterbi, top_k, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cpu", kernel)

@@ -4,7 +4,7 @@ from semicrf_reference.eager.edges import edge_partition, edges
 from semicrf_reference.eager.sample import sample
 from semicrf_reference.eager.scan import partition
 from semicrf_reference.eager.sums import cross_entropy, entropy, kl_divergence, log_partition, posteriors
-from semicrf_reference.eager.viterbi import viterbi
+from semicrf_reference.eager.viterbi import top_k, viterbi
 from semicrf_spec.operators import score
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "posteriors",
     "sample",
     "score",
+    "top_k",
     "viterbi",
 ]

@@ -1,13 +1,18 @@
-"""The best segmentation: the recursion over (max, +) with backpointers, and a walk from the end."""
+"""The best segmentations: the recursion over (max, +) with backpointers, and walks from the end."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from semicrf_reference.eager.scan import prepared, shifted
 from semicrf_spec import Potentials, Segment
-from semicrf_spec.operators import Segmentation, over_terms
+from semicrf_spec.operators import Segmentation, lengths_of, over_terms, ranking
+
+Pointers = list[list[list[list[int]]]]
+"""By position, sequence, rank and label."""
 
 
 @over_terms
@@ -27,48 +32,71 @@ def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
     Source: Sarawagi & Cohen 2004.
     """
     with torch.no_grad():
-        terms = prepared(potentials)
-        batch, time, classes = terms.shape
-        closed = terms.emissions.new_full((batch, classes), -torch.inf)
-        open_ = terms.emissions.new_full((batch, terms.max_duration, classes), -torch.inf)
-        previous, durations, totals = [], [], [torch.zeros_like(closed)]
-        for t in range(time):
-            arriving, label = first_max(closed[:, :, None] + terms.transition[:, t])
-            star = terms.start.expand(batch, -1) if t == 0 else arriving
-            lasting = torch.where(terms.cuts[:, t, None, None], -torch.inf, open_)
-            open_ = shifted(star + terms.begin[:, t], lasting) + terms.emissions[:, t, None]
-            best, row = first_max(open_ + terms.duration)
-            closed = terms.finish[:, t] + best
-            previous.append(label.tolist())
-            durations.append((row + 1).tolist())
-            totals.append(closed + terms.end)
-        segments, scores = [], []
-        for b, length in enumerate(terms.lengths.tolist()):
-            score, label = first_max(totals[length][b, :, None])
-            scores.append(score)
-            allowed = bool(score > -torch.inf)
-            segments.append(walk(b, length if allowed else 0, int(label), durations, previous))
-    return _assembled(segments, terms.lengths.long(), time, torch.cat(scores or [closed[:0, 0]]))
+        scores, labels, durations = rank(*potentials.terms(), 1)
+    return Segmentation(labels[0], durations[0], lengths_of(potentials), scores[0])
 
 
-def first_max(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum over axis -2 and the first index that attains it."""
-    index = x.argmax(dim=-2, keepdim=True)
-    return x.gather(-2, index).squeeze(-2), index.squeeze(-2)
+def rank(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, labels and durations, as `semicrf_spec.operators.Rank` says.
+
+        star[s, :, c]   = the k best of  closed[s, r, c'] + transition[s, c', c]  over c' and r
+        closed[t, :, c] = finish[t - 1, c] + the k best of  open[t, d, r, c] + duration[d - 1, c]  over d, r
+
+    Cost: O(k B T C (K + C)) time in a Python loop over T.
+    """
+    *given, k = arguments
+    terms = prepared(Potentials(*given))
+    batch, time, classes = terms.shape
+    open_ = terms.emissions.new_full((batch, terms.max_duration, k, classes), -torch.inf)
+    closed = absent = open_[:, 0]
+    entered, lasted, totals = [], [], [absent]
+    for t in range(time):
+        star, way = best(closed.mT[..., None] + terms.transition[:, t, :, None], k)
+        if t == 0:
+            star = torch.cat([terms.start.expand(batch, 1, classes), absent[:, 1:]], dim=1)
+        lasting = torch.where(terms.cuts[:, t, None, None, None], -torch.inf, open_)
+        open_ = shifted(star + terms.begin[:, t, None], lasting) + terms.emissions[:, t, None, None]
+        closed, row = best(open_ + terms.duration[:, :, None], k)
+        closed = closed + terms.finish[:, t, None]
+        entered.append(way.tolist())
+        lasted.append(row.tolist())
+        totals.append(closed + terms.end)
+    scores = absent[:, :, 0].clone()
+    found: list[list[list[Segment]]] = [[] for _ in range(k)]
+    for b, length in enumerate(terms.lengths.tolist()):
+        last = [0] * k
+        if length == 0:
+            scores[b, 0] = 0.0
+        else:
+            scores[b : b + 1, :, None], way = best(totals[length][b : b + 1].mT[..., None], k)
+            last = way.flatten().tolist()
+        for segments, score, place in zip(found, scores[b].tolist(), last, strict=True):
+            segments.append(walk(b, length if score > -torch.inf else 0, place, lasted, entered))
+    ranks = [Segmentation.from_list(y, num_positions=time, device=scores.device) for y in found]
+    return scores.mT, torch.stack([y.labels for y in ranks]), torch.stack([y.durations for y in ranks])
 
 
-def walk(
-    b: int, end: int, label: int, durations: list[list[list[int]]], previous: list[list[list[int]]]
-) -> list[Segment]:
-    """The segments of sequence `b`, followed back from the last one."""
+def best(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best over axes 1 and 2 of `(B, lists, ranks, C)`, and where in both; of equals the first."""
+    ways = x.flatten(1, 2)
+    if k == 1:
+        index = ways.argmax(1, keepdim=True)
+        return ways.gather(1, index), index
+    values, index = ways.sort(dim=1, descending=True, stable=True)
+    return values[:, :k], index[:, :k]
+
+
+def walk(b: int, end: int, way: int, lasted: Pointers, entered: Pointers) -> list[Segment]:
+    """The segments of sequence `b`, followed back from the last one, whose label and rank `way` says."""
     segments: list[Segment] = []
+    ranks = len(lasted[0][b]) if lasted else 1
     while end > 0:
-        start = end - durations[end - 1][b][label]
+        label, rank = divmod(way, ranks)
+        row, rank = divmod(lasted[end - 1][b][rank][label], ranks)
+        start = end - row - 1
         segments.append(Segment(start, end, label))
-        end, label = start, previous[start][b][label]
+        end, way = start, entered[start][b][rank][label]
     return segments[::-1]
 
 
-def _assembled(segments: list[list[Segment]], lengths: Tensor, time: int, scores: Tensor) -> Segmentation:
-    found = Segmentation.from_list(segments, num_positions=time, device=lengths.device)
-    return Segmentation(found.labels, found.durations, lengths, scores)
+top_k = ranking(rank)

@@ -13,9 +13,11 @@ from semicrf_spec.operators.functions import (
     log_partition,
     posteriors,
     sample,
+    top_k,
     viterbi,
 )
 from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_at, score_of
+from semicrf_spec.operators.ranking import Rank, ranking
 from semicrf_spec.operators.sampling import Draw, first_above, sampling
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_label_grid
 
@@ -25,6 +27,7 @@ __all__ = [
     "Draw",
     "OverTerms",
     "Posteriors",
+    "Rank",
     "Segmentation",
     "agreeing",
     "can_look",
@@ -46,6 +49,7 @@ __all__ = [
     "on_device",
     "over_terms",
     "posteriors",
+    "ranking",
     "sample",
     "sampling",
     "score",
@@ -53,5 +57,6 @@ __all__ = [
     "score_of",
     "statistics_dtype",
     "terms_and_boundaries",
+    "top_k",
     "viterbi",
 ]

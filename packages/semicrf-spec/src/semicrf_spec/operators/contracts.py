@@ -25,6 +25,7 @@ SCHEMAS: dict[str, str] = {
     "log_partition": f"({_TERMS}) -> Tensor",
     "posteriors": f"({_TERMS}, bool boundaries=True) -> ({', '.join(['Tensor'] * 8)})",
     "viterbi": f"({_TERMS}) -> (Tensor, Tensor, Tensor)",
+    "top_k": f"({_TERMS}, int k) -> (Tensor, Tensor, Tensor)",
     "sample": f"({_TERMS}, Tensor uniforms) -> (Tensor, Tensor)",
 }
 """Every operator a backend registers a kernel for.
@@ -32,8 +33,9 @@ SCHEMAS: dict[str, str] = {
 `log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
 `(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, durations `(B, K, C)`, and the
 labels of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
-`viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`; `sample` labels and
-durations `(n, B, T)`, drawn with uniforms `(n, B, T, 2)` as `Draw` says.
+`viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`; `top_k` the same with an
+axis of k in front, as `Rank` says; `sample` labels and durations `(n, B, T)`, drawn with uniforms
+`(n, B, T, 2)` as `Draw` says.
 """
 
 Terms = tuple[Tensor | None, ...]
@@ -43,7 +45,9 @@ REMEDIES = {
     "cpu": "install and import semicrf-reference, which brings the CPU kernels",
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
-OTHER_DEVICE = "move the tensors to a CPU or a CUDA device, or use backend='eager', which runs anywhere"
+OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
+WITHOUT_KERNEL = {("top_k", "cuda")}
+"""What no package brings: `semicrf_nn` uses the eager recursion there."""
 
 for _name, _schema in SCHEMAS.items():
     torch.library.define(f"semicrf::{_name}", _schema)
@@ -58,9 +62,8 @@ def statistics_dtype(emissions: Tensor) -> torch.dtype:
 def _no_kernel(name: str) -> None:
     def kernel(emissions: Tensor, *_: Any) -> Any:
         device = emissions.device.type
-        raise RuntimeError(
-            f"semicrf::{name} has no kernel for {device} tensors: {REMEDIES.get(device, OTHER_DEVICE)}"
-        )
+        remedy = OTHER_DEVICE if (name, device) in WITHOUT_KERNEL else REMEDIES.get(device, OTHER_DEVICE)
+        raise RuntimeError(f"semicrf::{name} has no kernel for {device} tensors: {remedy}")
 
     torch.library.impl(f"semicrf::{name}", "default", kernel)
 
@@ -104,6 +107,12 @@ def _fake_viterbi(emissions: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
     )
 
 
+def _fake_top_k(emissions: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    k = arguments[-1]
+    scores, labels, durations = _fake_viterbi(emissions)
+    return tuple(found.new_empty(k, *found.shape) for found in (scores, labels, durations))
+
+
 def _fake_sample(emissions: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
     uniforms = arguments[-1]
     assert uniforms is not None
@@ -114,6 +123,7 @@ def _fake_sample(emissions: Tensor, *arguments: Tensor | None) -> tuple[Tensor, 
 torch.library.register_fake("semicrf::log_partition", _fake_log_partition)
 torch.library.register_fake("semicrf::posteriors", _fake_posteriors)
 torch.library.register_fake("semicrf::viterbi", _fake_viterbi)
+torch.library.register_fake("semicrf::top_k", _fake_top_k)
 torch.library.register_fake("semicrf::sample", _fake_sample)
 
 

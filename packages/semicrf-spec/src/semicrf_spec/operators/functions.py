@@ -16,6 +16,7 @@ from semicrf_spec.operators.contracts import needs_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
+from semicrf_spec.operators.ranking import ranking
 from semicrf_spec.operators.sampling import sampling
 from semicrf_spec.operators.segmentation import Segmentation
 from semicrf_spec.potentials import Potentials
@@ -92,6 +93,7 @@ def viterbi(potentials: Potentials[Tensor]) -> Segmentation:
     return Segmentation(labels, durations, lengths_of(potentials), scores)
 
 
+top_k = ranking(torch.ops.semicrf.top_k)
 sample = sampling(torch.ops.semicrf.sample)
 
 
