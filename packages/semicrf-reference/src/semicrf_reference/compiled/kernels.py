@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semicrf_reference.compiled.covariances import covariance_batch, means_space, open_space
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
@@ -27,6 +28,7 @@ from semicrf_reference.compiled.scan import (
 from semicrf_reference.compiled.state import kept_messages, scan_state
 from semicrf_reference.compiled.threads import parts_of, run, threads_for
 from semicrf_reference.compiled.viterbi import viterbi_batch
+from semicrf_spec import SHAPES
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
 
 
@@ -77,17 +79,31 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
         run((one_phase, (JOIN,)), over=problem)
         run((one_phase, (MEET_FORWARD,)), (one_phase, (MEET_BACKWARD,)), over=problem)
 
-    total, position, begins, ends, edges, transitions, durations = answers
-    found = (
-        total,
-        position,
-        begins if boundaries else np.empty((batch, 0, classes)),
-        ends if boundaries else np.empty((batch, 0, classes)),
-        transitions.sum(0)[:, 0] if len(transitions) > 1 else transitions[0],
-        durations.sum(0),
-        edges[0],
-        edges[1],
-    )
+    return torch.from_numpy(answers.total), *map(torch.from_numpy, answers.statistics(problem, boundaries))
+
+
+def covariances(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::covariances`: two scans one after the other, with means beside their messages."""
+    count = len(SHAPES)
+    terms, given, boundaries = arguments[:count], arguments[count:-1], arguments[-1]
+    problem = Problem.of(terms)
+    _, time, _, classes = problem.size
+    values = problem.values(given)
+    answers = Answers.of_posteriors(problem, boundaries)
+
+    def space() -> tuple[tuple[Array, ...], ...]:
+        return means_space(time, classes), means_space(2, classes), open_space(problem.size)
+
+    def covaried(first: int, last: int, *space: Any) -> None:
+        covariance_batch(first, last, problem.arrays, values, tuple(answers), *space)
+
+    run((covaried, ()), over=problem, space=space)
+    found = answers.statistics(problem, boundaries)
+    for value in given:
+        if value is not None:
+            unknown = ~torch.isfinite(value).flatten(1).all(1).numpy()
+            for counts in found:
+                counts[unknown] = math.nan
     return tuple(map(torch.from_numpy, found))
 
 
@@ -159,5 +175,5 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
 
 def register() -> None:
     """Make these the CPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi, top_k, sample):
+    for kernel in (log_partition, posteriors, covariances, viterbi, top_k, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cpu", kernel)

@@ -79,6 +79,34 @@ class Problem:
         )
         return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
 
+    def values(self, given: Sequence[Tensor | None]) -> tuple[Array, ...]:
+        """A value of each count that `Answers.statistics` lists, as terms; each sequence has its own."""
+        batch, time, max_duration, classes = self.size
+        position, begins, ends, transitions, durations, first, last = given
+
+        def read(value: Tensor | None, *shape: int) -> Array:
+            value = torch.zeros((), dtype=torch.float64) if value is None else value.to(torch.float64)
+            return array_of(value.expand(shape), np.float64)
+
+        def per_position(value: Tensor | None) -> Array:
+            none = value is None or value.shape[1] == 0
+            return np.empty((batch, time, 0)) if none else read(value, batch, time, classes)
+
+        if transitions is not None and not self.by_position:
+            transitions = transitions[:, None]
+        transition = read(transitions, batch, time, classes, classes)
+        return (
+            read(position, batch, time, classes),
+            transition,
+            transition.swapaxes(2, 3),
+            read(durations, batch, max_duration, classes),
+            read(first, batch, classes),
+            read(last, batch, classes),
+            per_position(begins),
+            per_position(ends),
+            *self.arrays[8:],
+        )
+
     @property
     def operations(self) -> int:
         """Multiply-adds of one scan."""
@@ -122,6 +150,20 @@ class Answers(NamedTuple):
                 (1, batch, time, classes, classes) if problem.by_position else (2, batch, 1, classes, classes)
             ),
             np.zeros((2, batch, max_duration, classes)),
+        )
+
+    def statistics(self, problem: Problem, boundaries: bool) -> tuple[Array, ...]:
+        """Everything but the total, in the order of `semicrf::posteriors`."""
+        batch, classes = problem.size.batch, problem.size.classes
+        nothing = np.empty((batch, 0, classes))
+        return (
+            self.position,
+            self.begins if boundaries else nothing,
+            self.ends if boundaries else nothing,
+            self.transitions.sum(0)[:, 0] if len(self.transitions) > 1 else self.transitions[0],
+            self.durations.sum(0),
+            self.edges[0],
+            self.edges[1],
         )
 
 

@@ -21,9 +21,14 @@ _TERMS = (
     "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
     "Tensor? begin, Tensor? finish, Tensor? lengths, Tensor? cuts"
 )
+_VALUES = (
+    "Tensor? position, Tensor? begins, Tensor? ends, Tensor? transitions, Tensor? durations, "
+    "Tensor? first, Tensor? last"
+)
 SCHEMAS: dict[str, str] = {
     "log_partition": f"({_TERMS}) -> Tensor",
     "posteriors": f"({_TERMS}, bool boundaries=True) -> ({', '.join(['Tensor'] * 8)})",
+    "covariances": f"({_TERMS}, {_VALUES}, bool boundaries) -> ({', '.join(['Tensor'] * 7)})",
     "viterbi": f"({_TERMS}) -> (Tensor, Tensor, Tensor)",
     "top_k": f"({_TERMS}, int k) -> (Tensor, Tensor, Tensor)",
     "sample": f"({_TERMS}, Tensor uniforms) -> (Tensor, Tensor)",
@@ -33,6 +38,8 @@ SCHEMAS: dict[str, str] = {
 `log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
 `(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, durations `(B, K, C)`, and the
 labels of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
+`covariances` takes a value for each of these counts, 0 where it is None, and returns the covariance of every
+count with the value of a segmentation, the sum over what it uses: the derivatives of expected values.
 `viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`; `top_k` the same with an
 axis of k in front, as `Rank` says; `sample` labels and durations `(n, B, T)`, drawn with uniforms
 `(n, B, T, 2)` as `Draw` says.
@@ -46,8 +53,8 @@ REMEDIES = {
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
 OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
-WITHOUT_KERNEL = {("top_k", "cuda")}
-"""What no package brings: `semicrf_nn` uses the eager recursion there."""
+WITHOUT_KERNEL = {("top_k", "cuda"), ("covariances", "cuda")}
+"""What no package brings. `SemiCRF.top_k` takes the eager recursion there."""
 
 for _name, _schema in SCHEMAS.items():
     torch.library.define(f"semicrf::{_name}", _schema)
@@ -83,19 +90,31 @@ def terms_and_boundaries(arguments: Sequence[Any]) -> tuple[Terms, bool]:
 
 
 def _fake_posteriors(*arguments: Any) -> tuple[Tensor, ...]:
-    (emissions, transition, duration, *_), boundaries = terms_and_boundaries(arguments)
+    terms, boundaries = terms_and_boundaries(arguments)
+    emissions = terms[0]
+    assert emissions is not None
+    shapes = statistics_shapes(terms, boundaries)
+    dtype = statistics_dtype(emissions)
+    return _fake_log_partition(emissions), *(emissions.new_empty(shape, dtype=dtype) for shape in shapes)
+
+
+def statistics_shapes(terms: Terms, boundaries: bool) -> tuple[tuple[int, ...], ...]:
+    """The shapes of `Statistics`."""
+    emissions, transition, duration, *_ = terms
     assert emissions is not None and transition is not None and duration is not None
     batch, time, classes = emissions.shape
-    dtype = statistics_dtype(emissions)
+    positions = (batch, time, classes)
+    within = positions if boundaries else (batch, 0, classes)
     transitions = (batch, *transition.shape[1:]) if transition.ndim == 4 else (batch, classes, classes)
-    return (
-        _fake_log_partition(emissions),
-        emissions.new_empty(batch, time, classes, dtype=dtype),
-        *(emissions.new_empty(batch, time if boundaries else 0, classes, dtype=dtype) for _ in range(2)),
-        emissions.new_empty(transitions, dtype=dtype),
-        emissions.new_empty(batch, duration.shape[-2], classes, dtype=dtype),
-        *(emissions.new_empty(batch, classes, dtype=dtype) for _ in range(2)),
-    )
+    durations = (batch, duration.shape[-2], classes)
+    return positions, within, within, transitions, durations, (batch, classes), (batch, classes)
+
+
+def _fake_covariances(*arguments: Any) -> tuple[Tensor, ...]:
+    terms = arguments[: len(SHAPES)]
+    shapes = statistics_shapes(terms, arguments[-1])
+    dtype = statistics_dtype(terms[0])
+    return tuple(terms[0].new_empty(shape, dtype=dtype) for shape in shapes)
 
 
 def _fake_viterbi(emissions: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
@@ -122,6 +141,7 @@ def _fake_sample(emissions: Tensor, *arguments: Tensor | None) -> tuple[Tensor, 
 
 torch.library.register_fake("semicrf::log_partition", _fake_log_partition)
 torch.library.register_fake("semicrf::posteriors", _fake_posteriors)
+torch.library.register_fake("semicrf::covariances", _fake_covariances)
 torch.library.register_fake("semicrf::viterbi", _fake_viterbi)
 torch.library.register_fake("semicrf::top_k", _fake_top_k)
 torch.library.register_fake("semicrf::sample", _fake_sample)
@@ -185,22 +205,40 @@ def _setup_posteriors(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor
     ctx.save_for_backward(*terms, *output[1:])
 
 
-def _backward_posteriors(
-    ctx: Any, grad: Tensor | None, *second_order: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    if any(g is not None for g in second_order):
-        raise RuntimeError(
-            "this backend has no second-order scan, so gradients do not flow through posteriors or "
-            "entropies: use backend='eager', which is differentiable any number of times"
-        )
+def _backward_posteriors(ctx: Any, grad: Tensor | None, *values: Tensor | None) -> tuple[Tensor | None, ...]:
     count = len(SHAPES)
-    if grad is None:
-        return (None,) * (count + 1)
-    saved = ctx.saved_tensors
-    return *gradients(grad, saved[count:], saved[:count]), None
+    terms, statistics = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    found: tuple[Tensor | None, ...] = (None,) * count
+    if grad is not None:
+        found = gradients(grad, statistics, terms)
+    if any(value is not None for value in values):
+        boundaries = needs_boundaries(terms)
+        covariances = torch.ops.semicrf.covariances(*terms, *values, boundaries)
+        ones = covariances[0].new_ones(len(covariances[0]))
+        second = gradients(ones, covariances, terms)
+        found = second if grad is None else tuple(map(_sum, found, second))
+    return *found, None
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else first + second
+
+
+def _setup_covariances(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
+    """Nothing is kept."""
+
+
+def _backward_covariances(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    raise RuntimeError(
+        "this backend differentiates twice, and a third derivative was asked for: use backend='eager', which "
+        "is differentiable any number of times"
+    )
 
 
 torch.library.register_autograd(
     "semicrf::log_partition", _backward_log_partition, setup_context=_setup_log_partition
 )
 torch.library.register_autograd("semicrf::posteriors", _backward_posteriors, setup_context=_setup_posteriors)
+torch.library.register_autograd(
+    "semicrf::covariances", _backward_covariances, setup_context=_setup_covariances
+)

@@ -1,0 +1,294 @@
+"""Covariances: beside each message the mean of a value so far, and posteriors times what they say of it.
+
+A value is made of the parts that a score is made of, so it stands in `Terms` like one. Every position is
+covered once, so what all labels there lose of their score and value changes nothing: the forward scan takes
+off what keeps both near 0, however long the sequence, and the backward scan the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
+from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers, Array
+from semicrf_reference.compiled.rows import move_to_front
+from semicrf_reference.compiled.scan import is_cut
+from semicrf_reference.compiled.terms import backward_terms, forward_terms
+from semicrf_reference.compiled.wide import exp_wide, power_of_two
+from semicrf_spec.cost import Size
+
+SPARE = 256
+"""Steps after which open segments move to the front of their tape, or K if that is more."""
+
+
+class Means(NamedTuple):
+    """Messages, in nats, and the mean of the value given each; a step has row `step % len`."""
+
+    star: Array  # (rows, C)
+    star_value: Array
+    closed: Array
+    closed_value: Array
+
+
+class Open(NamedTuple):
+    """Open segments of each label in the order of their beginnings, and the terms that they meet."""
+
+    score: Array  # (C, K + spare)
+    value: Array
+    duration: Array  # (C, K), the longest first
+    duration_value: Array
+    transition: Array  # (C, C): `transition[c, i]` leads from i to c
+    transition_value: Array
+    shares: Array  # (max(K, C),)
+
+
+class Meeting(NamedTuple):
+    """Where the backward scan meets the forward one, and what it counts there."""
+
+    counting: bool
+    length: int
+    total: float  # log partition, less the levels
+    mean: float  # of the value, likewise
+    forward: Means
+    levels: Array  # (2, T): what every label of a position loses of its score and value
+    covering: Array  # (C,): the covariance of what covers a position
+    answers: Answers
+    sequence: int
+
+
+MEANS = "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1]))"
+OPEN = (
+    "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
+    "float64[:,::1], float64[:,::1], float64[::1], float64[:,::1], float64[::1]))"
+)
+"""Types of the arrays of `Means`, and of `Open` with `levels` and `covering`."""
+VALUES = TERMS.replace("real", "float64").replace(
+    "float64[:,:,:], float64[:], float64[:]", "float64[:,:,:], float64[:,:], float64[:,:]"
+)
+"""Types of the arrays of values, which have a row of `start` and of `end` for each sequence."""
+
+
+def means_space(rows: int, classes: int) -> tuple[Array, ...]:
+    """The memory of `Means`."""
+    return tuple(np.empty((4, rows, classes)))
+
+
+def open_space(size: Size) -> tuple[Array, ...]:
+    """The memory of `Open`, of `levels` and of `covering`."""
+    _, time, max_duration, classes = size
+    longest = max(1, min(max_duration, time))
+    room = longest + max(longest, SPARE)
+    return (
+        *np.empty((2, classes, room)),
+        *np.empty((2, classes, longest)),
+        *np.empty((2, classes, classes)),
+        np.empty(max(longest, classes)),
+        np.empty((2, time)),
+        np.empty(classes),
+    )
+
+
+@summed
+def share_out(scores, first, more, first_more, count, shares):
+    """Of the exponentials of `count` sums: the log of their sum, and the share of each."""
+    first, first_more = np.uint64(first), np.uint64(first_more)
+    top = -math.inf
+    for k in range(np.uint64(count)):
+        top = max(top, scores[first + k] + more[first_more + k])
+    if top == -math.inf:
+        return top
+    total = 0.0
+    for k in range(np.uint64(count)):
+        weight, exponent = exp_wide((scores[first + k] + more[first_more + k]) - top)
+        shares[k] = weight * power_of_two(exponent)
+        total += shares[k]
+    factor = 1.0 / total
+    for k in range(np.uint64(count)):
+        shares[k] *= factor
+    return top + math.log(total)
+
+
+@summed
+def average(values, first, more, first_more, count, shares):
+    """The mean of `count` sums."""
+    first, first_more = np.uint64(first), np.uint64(first_more)
+    found = 0.0
+    for k in range(np.uint64(count)):
+        found += shares[k] * (values[first + k] + more[first_more + k])
+    return found
+
+
+@inlined
+def probability(log_weight):
+    """The exponential."""
+    weight, exponent = exp_wide(log_weight)
+    return weight * power_of_two(exponent)
+
+
+@jit
+def scan_means(terms, values, open_, means, meeting):
+    """The messages of a direction and their means; the backward one counts as it goes."""
+    length, classes = terms.emissions.shape
+    longest = open_.duration.shape[1]
+    for c in range(classes):
+        for d in range(longest):
+            open_.duration[c, longest - 1 - d] = terms.duration[d, c]
+            open_.duration_value[c, longest - 1 - d] = values.duration[d, c]
+    stop = 0
+    for step in range(length):
+        enter(terms, values, open_, means, meeting, step)
+        if not meeting.counting:
+            set_levels(means, meeting, step)
+        if stop == open_.score.shape[1]:
+            move_to_front(open_.score, stop, longest)
+            move_to_front(open_.value, stop, longest)
+            stop = longest
+        if is_cut(terms, step):
+            for c in range(classes):
+                for k in range(max(stop - longest, 0), stop):
+                    open_.score[c, k] = -math.inf
+        stop += 1
+        take(terms, values, open_, means, meeting, step, stop, min(longest, step + 1))
+
+
+@jit
+def enter(terms, values, open_, means, meeting, step):
+    """What begins at a step, from what has ended before it."""
+    now, before = step % len(means.star), (step - 1) % len(means.star)
+    classes = open_.transition.shape[0]
+    if step == 1 or (step > 1 and (terms.transition.strides[0] != 0 or values.transition.strides[0] != 0)):
+        for c in range(classes):
+            for i in range(classes):
+                open_.transition[c, i] = terms.transition[step - 1, i, c]
+                open_.transition_value[c, i] = values.transition[step - 1, i, c]
+    for c in range(classes):
+        star, value = terms.start[c], values.start[c]
+        if step > 0:
+            star = share_out(means.closed[before], 0, open_.transition[c], 0, classes, open_.shares)
+            value = 0.0
+            if star > -math.inf:
+                value = average(
+                    means.closed_value[before], 0, open_.transition_value[c], 0, classes, open_.shares
+                )
+        means.star[now, c], means.star_value[now, c] = star, value
+        if meeting.counting:
+            meet_star(open_, means, meeting, step, c)
+
+
+@inlined
+def set_levels(means, meeting, step):
+    """Of a position: the score and the value of the likeliest label to begin there."""
+    now, likeliest = step % len(means.star), 0
+    for c in range(means.star.shape[1]):
+        likeliest = c if means.star[now, c] > means.star[now, likeliest] else likeliest
+    top = means.star[now, likeliest]
+    meeting.levels[0, step] = top if top > -math.inf else 0.0
+    meeting.levels[1, step] = means.star_value[now, likeliest] if top > -math.inf else 0.0
+
+
+@inlined
+def meet_star(open_, means, meeting, step, c):
+    """Covariances of the segments that end at a position with a label, and of the transitions from there."""
+    answers, forward, b = meeting.answers, meeting.forward, meeting.sequence
+    now, before = step % len(means.star), (step - 1) % len(means.star)
+    at = meeting.length - 1 - step
+    p = probability(forward.closed[at, c] + means.star[now, c] - meeting.total)
+    value = forward.closed_value[at, c] - meeting.mean
+    found = p * (value + means.star_value[now, c]) if p > 0.0 else 0.0
+    meeting.covering[c] += found
+    if answers.ends.shape[1] > 0:
+        answers.ends[b, at, c] = found
+    if step == 0:
+        answers.edges[1, b, c] = found
+    elif p > 0.0:
+        row = at + 1 if answers.transitions.shape[2] > 1 else 0
+        joint = answers.transitions[0, b, row, c]
+        for i in range(joint.size):
+            joint[i] += (p * open_.shares[i]) * (
+                value + means.closed_value[before, i] + open_.transition_value[c, i]
+            )
+
+
+@jit
+def take(terms, values, open_, means, meeting, step, stop, reach):
+    """Segments begin, cover the position and end."""
+    now, longest = step % len(means.star), open_.duration.shape[1]
+    at = meeting.length - 1 - step if meeting.counting else step
+    level, center = meeting.levels[0, at], meeting.levels[1, at]
+    for c in range(open_.transition.shape[0]):
+        score, value = open_.score[c], open_.value[c]
+        begin = np.float64(terms.begin[step, c]) if terms.begin.shape[1] > 0 else 0.0
+        begin_value = values.begin[step, c] if values.begin.shape[1] > 0 else 0.0
+        score[stop - 1], value[stop - 1] = means.star[now, c] + begin, means.star_value[now, c] + begin_value
+        emission = np.float64(terms.emissions[step, c]) - level
+        emission_value = values.emissions[step, c] - center
+        for k in range(stop - reach, stop):
+            score[k] += emission
+            value[k] += emission_value
+        first, first_duration = stop - reach, longest - reach
+        closed = share_out(score, first, open_.duration[c], first_duration, reach, open_.shares)
+        mean = 0.0
+        if closed > -math.inf:
+            mean = average(value, first, open_.duration_value[c], first_duration, reach, open_.shares)
+        finish = np.float64(terms.finish[step, c]) if terms.finish.shape[1] > 0 else 0.0
+        finish_value = values.finish[step, c] if values.finish.shape[1] > 0 else 0.0
+        means.closed[now, c], means.closed_value[now, c] = closed + finish, mean + finish_value
+        if meeting.counting:
+            meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value)
+
+
+@inlined
+def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value):
+    """Covariances of the position, of the segments that begin there with a label, and of their durations."""
+    answers, forward, b = meeting.answers, meeting.forward, meeting.sequence
+    now, longest = step % len(means.star), open_.duration.shape[1]
+    at = meeting.length - 1 - step
+    if terms.emissions[step, c] == -math.inf:
+        meeting.covering[c] = 0.0  # but for rounding it is
+    answers.position[b, at, c] = meeting.covering[c]
+    p = probability(forward.star[at, c] + means.closed[now, c] - meeting.total)
+    value = forward.star_value[at, c] - meeting.mean
+    found = p * (value + means.closed_value[now, c]) if p > 0.0 else 0.0
+    meeting.covering[c] -= found
+    if answers.begins.shape[1] > 0:
+        answers.begins[b, at, c] = found
+    if at == 0:
+        answers.edges[0, b, c] = found
+    if p > 0.0:
+        for k in range(reach):
+            answers.durations[0, b, reach - 1 - k, c] += (p * open_.shares[k]) * (
+                value
+                + finish_value
+                + open_.value[c, stop - reach + k]
+                + open_.duration_value[c, longest - reach + k]
+            )
+
+
+@kernel(f"void(int64, int64, {TERMS}, {VALUES}, {ANSWERS}, {MEANS}, {MEANS}, {OPEN})")
+def covariance_batch(first, last, arrays, values, answers, forward, backward, space):
+    """Covariances of sequences `first .. last - 1`, into zeros."""
+    lengths, end = arrays[8], arrays[5]
+    open_, levels, covering = Open(*space[:7]), space[7], space[8]
+    ahead, back = Means(*forward), Means(*backward)
+    found = Answers(*answers)
+    position, transition, transposed, duration, starts, ends, begin, finish, _, cuts = values
+    for b in range(first, last):
+        n = lengths[b]
+        if n == 0:
+            continue
+        given = (
+            position, transition, transposed, duration, starts[b], ends[b], begin, finish, lengths, cuts,
+        )  # fmt: skip
+        nothing = Meeting(False, n, 0.0, 0.0, ahead, levels, covering, found, b)
+        scan_means(forward_terms(arrays, b, n), forward_terms(given, b, n), open_, ahead, nothing)
+        total = share_out(ahead.closed[n - 1], 0, end, 0, end.size, open_.shares)
+        if total == -math.inf:
+            continue
+        mean = average(ahead.closed_value[n - 1], 0, ends[b], 0, end.size, open_.shares)
+        for c in range(end.size):
+            covering[c] = 0.0
+        meeting = Meeting(True, n, total, mean, ahead, levels, covering, found, b)
+        scan_means(backward_terms(arrays, b, n), backward_terms(given, b, n), open_, back, meeting)
