@@ -8,6 +8,7 @@ from torch.library import opcheck
 from semicrf_reference import compiled
 from semicrf_spec import Potentials
 from semicrf_spec.operators import SCHEMAS
+from semicrf_spec.operators.contracts import statistics_shapes
 from semicrf_spec.testing import case, random_potentials
 
 # PyTorch's own checker still uses what PyTorch deprecates
@@ -28,7 +29,8 @@ def arguments(potentials, *, requires_grad=False):
 def options(name, potentials):
     """What an operator takes beside the terms."""
     uniforms = torch.full((2, *potentials.shape[:2], 2), 0.3, dtype=torch.float64)
-    return {"sample": [uniforms], "top_k": [3]}.get(name, [])
+    values = [torch.ones(shape) for shape in statistics_shapes(arguments(potentials), True)]
+    return {"sample": [uniforms], "top_k": [3], "covariances": [*values, True]}.get(name, [])
 
 
 def operator(name):
@@ -47,10 +49,8 @@ def test_operators_keep_the_rules_where_gradients_are_asked_for(name):
     opcheck(operator(name), arguments(case("every_term"), requires_grad=True))
 
 
-def test_posteriors_keep_the_rules_where_gradients_are_asked_for_short_of_second_order():
-    first_order = ("test_schema", "test_autograd_registration", "test_faketensor")
-    given = arguments(case("every_term"), requires_grad=True)
-    opcheck(operator("posteriors"), given, test_utils=first_order)
+def test_posteriors_keep_the_rules_where_gradients_are_asked_for():
+    opcheck(operator("posteriors"), arguments(case("every_term"), requires_grad=True))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
