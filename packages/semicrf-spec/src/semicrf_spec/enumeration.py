@@ -135,11 +135,11 @@ class Enumeration:
         agreeing = _log_sum(self.scores[np.array(agrees, dtype=bool)])
         return agreeing - self.log_partition if agreeing > -np.inf else agreeing
 
-    @cached_property
-    def posteriors(self) -> dict[str, Floats]:
-        """Expected counts: position, begins, ends `(T, C)`; transitions `(T, C, C)`, durations `(K, C)`.
+    def counts(self, segments: Segments) -> dict[str, Floats]:
+        """How often one segmentation uses each score of the terms.
 
-        Entry `s` of the transitions is the boundary before position `s`.
+        position, begins, ends `(T, C)`; transitions `(T, C, C)`, entry `s` at the boundary before position
+        `s`; durations `(K, C)`; first and last label `(C,)`.
         """
         _, time, classes = self.terms.shape
         found = {
@@ -148,17 +148,43 @@ class Enumeration:
             "ends": np.zeros((time, classes)),
             "transitions": np.zeros((time, classes, classes)),
             "durations": np.zeros((self.terms.max_duration, classes)),
+            "first": np.zeros(classes),
+            "last": np.zeros(classes),
         }
-        for p, segments in zip(self.probabilities, self.all, strict=True):
-            for segment in segments:
-                start, end, label = segment
-                found["position"][start:end, label] += p
-                found["begins"][start, label] += p
-                found["ends"][end - 1, label] += p
-                found["durations"][segment.duration - 1, label] += p
-            for left, right in pairwise(segments):
-                found["transitions"][right.start, left.label, right.label] += p
+        for start, end, label in segments:
+            found["position"][start:end, label] = 1.0
+            found["begins"][start, label] = 1.0
+            found["ends"][end - 1, label] = 1.0
+            found["durations"][end - start - 1, label] += 1.0
+        for left, right in pairwise(segments):
+            found["transitions"][right.start, left.label, right.label] = 1.0
+        if segments:
+            found["first"][segments[0].label] = found["last"][segments[-1].label] = 1.0
         return found
+
+    @cached_property
+    def posteriors(self) -> dict[str, Floats]:
+        """Expected counts; all 0 when nothing is allowed."""
+        return self._weighted(self.probabilities)
+
+    def covariances(self, values: dict[str, Floats]) -> dict[str, Floats]:
+        """Of every count with the value of a segmentation, `sum_y p(y) (V(y) - E[V]) counts(y)`.
+
+        Args:
+            values: of the counts of the same names; what is missing is worth nothing.
+        """
+        counts = map(self.counts, self.all)
+        each = np.array([sum(np.vdot(n[name], value) for name, value in values.items()) for n in counts])
+        return self._weighted(self.probabilities * (each - self.probabilities @ each))
+
+    def _weighted(self, weights: Floats) -> dict[str, Floats]:
+        """The sum of the counts of all, each times its weight."""
+        total = {name: np.zeros_like(count) for name, count in self.counts(()).items()}
+        for weight, segments in zip(weights, self.all, strict=True):
+            if weight != 0.0:
+                for name, count in self.counts(segments).items():
+                    total[name] += weight * count
+        return total
 
 
 def enumerate_batch(potentials: Potentials[Any]) -> list[Enumeration]:
