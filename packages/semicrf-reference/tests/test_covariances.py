@@ -38,9 +38,7 @@ def test_covariances_are_those_of_the_list_of_all_segmentations(named):
         own = dict(zip(NAMES, (value[b].numpy() for value in values), strict=True))
         shared = own["transitions"].ndim == 2
         if shared:
-            own["transitions"] = np.broadcast_to(
-                own["transitions"], (named.shape[1], *own["transitions"].shape)
-            )
+            own["transitions"] = np.repeat(own["transitions"][None], named.shape[1], axis=0)
         expected = listed.covariances(own)
         if shared:
             expected["transitions"] = expected["transitions"].sum(0)

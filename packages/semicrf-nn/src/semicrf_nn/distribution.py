@@ -159,8 +159,8 @@ class SemiCRF(Distribution):
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
 
-        Differentiable on `backend="eager"`.
-        Cost: that of `posteriors`.
+        Differentiable, on a GPU with `backend="eager"` only.
+        Cost: that of `posteriors`; of its gradient too, though an exponential for each product.
         """
         return self._backend.entropy(**self._terms)
 
@@ -191,7 +191,7 @@ class SemiCRF(Distribution):
     def cross_entropy(self, other: SemiCRF) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
 
-        Infinite where q forbids what p expects. Differentiable in q; in p too on `backend="eager"`.
+        Infinite where q forbids what p expects. Differentiable; on a GPU in q only.
 
         Args:
             other: a distribution over segmentations of the same sequences.
@@ -212,7 +212,7 @@ class SemiCRF(Distribution):
     def expected_score(self) -> Tensor:
         """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
 
-        Differentiable on `backend="eager"`. Cost: that of `posteriors`.
+        Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
         """
         return expected_score(self.posteriors, self.potentials)
 
