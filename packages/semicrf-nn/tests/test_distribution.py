@@ -4,7 +4,7 @@ import torch
 
 from semicrf_nn import Segmentation, SemiCRF
 from semicrf_nn.backends import BY_DEVICE
-from semicrf_spec import Potentials, enumerate_batch
+from semicrf_spec import Potentials, enumerate_batch, segments_to_labels
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
     FLOAT64_RELATIVE,
@@ -143,6 +143,45 @@ def test_divergences_are_those_of_torch_distributions_and_of_the_definition(back
 
 AT_ONCE = [[(0, 3, 0), (3, 5, 0)], [(0, 3, 0)]]
 """Any segmentation of each sequence."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_decoding_by_position_has_the_fewest_expected_mistakes_of_all(named, backend):
+    p = distribution(named, backend)
+    found = p.decode("position")
+    for b, (listed, segments) in enumerate(zip(enumerate_batch(named), found.to_list(), strict=True)):
+        right = {y: np.vdot(listed.counts(y)["position"], listed.posteriors["position"]) for y in listed.all}
+        allowed = [y for y, score in zip(listed.all, listed.scores, strict=True) if score > -np.inf]
+        if not allowed:
+            assert segments == []
+            assert found.scores[b] == -torch.inf
+            continue
+        y = tuple(segments)
+        assert_close(right[y], max(right[z] for z in allowed), FLOAT64_POSTERIOR)
+        alike = [z for z in allowed if segments_to_labels(z) == segments_to_labels(y)]
+        best = max(score for z, score in zip(listed.all, listed.scores, strict=True) if z in alike)
+        assert_close(found.scores[b], best, FLOAT64_RELATIVE)
+
+
+def test_decoding_by_position_differs_from_the_mode_where_mistakes_are_fewer():
+    emissions = torch.tensor([[[0.0, 0.9], [0.0, 0.9], [0.0, 0.9]]]).double()
+    transition = torch.zeros(2, 2).double()
+    p = SemiCRF(emissions, transition, torch.tensor([[-4.0, 0.0], [-4.0, 0.0], [3.0, 0.0]]).double())
+    by_position = p.decode("position")
+    assert p.decode().to_list() == p.mode.to_list() == [[(0, 3, 0)]]
+    assert by_position.to_labels().tolist() == [[1, 1, 1]]
+    assert_close(by_position.scores, p.score(by_position), FLOAT64_RELATIVE)
+
+
+def test_decoding_obeys_constraints_and_refuses_unknown_methods():
+    p = distribution(random_potentials(2, 9, 4, 3, seed=17)).constrained(
+        labels=torch.tensor([[2] + [-100] * 8] * 2), min_duration=3
+    )
+    for segments in p.decode("position").to_list():
+        assert segments[0].label == 2
+        assert min(segment.duration for segment in segments) >= 3
+    with pytest.raises(ValueError, match=r"method is 'best'; expected one of 'viterbi', 'position'"):
+        p.decode("best")
 
 
 def test_the_k_best_are_those_of_enumeration(named):

@@ -21,7 +21,8 @@ from semicrf_nn.conditions import (
     with_segments,
 )
 from semicrf_nn.constraints import ForbiddenTransitions
-from semicrf_spec import Potentials
+from semicrf_nn.decisions import Method, check_method, position_gains
+from semicrf_spec import UNKNOWN, Potentials
 from semicrf_spec.operators import (
     Posteriors,
     Segmentation,
@@ -139,6 +140,30 @@ class SemiCRF(Distribution):
         Cost: O(B T C (K + C)) time.
         """
         return self._backend.viterbi(**self._terms)
+
+    def decode(self, method: Method = "viterbi") -> Segmentation:
+        """The segmentation to answer with: the most probable, or that of the fewest expected mistakes.
+
+            viterbi:   argmax_y p(y)
+            position:  argmax_y sum_t p(label at t = y_t),  and of those labelled alike the most probable
+
+        Under `"position"` no other allowed segmentation has more positions of the right label on average; its
+        segments obey every constraint, which the likeliest labels, each by itself, need not.
+
+        Args:
+            method: `"viterbi"`, which is `mode`, or `"position"`.
+        Returns: `Segmentation` with its `.scores` in nats, not differentiable; without segments where nothing
+            is allowed.
+        Raises: ValueError for another method.
+        Cost: that of `mode`; for `"position"` that of `posteriors` and of two of them.
+        Source: minimum-risk decoding, Bickel & Doksum 1977; by posteriors, Rabiner 1989.
+        """
+        if check_method(method) == "viterbi":
+            return self.mode
+        with torch.no_grad():
+            gains = position_gains(self.potentials, self.posteriors.position)
+            labels = self._with(gains).mode.to_labels(fill=UNKNOWN)
+            return self._with(with_labels(self.potentials, labels)).mode
 
     def top_k(self, k: int) -> Segmentation:
         """The k segmentations of highest score, best first, each another, with their `.scores` in nats.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semicrf_nn.backends import BackendName, check_backend
 from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, positive, transition_mask
+from semicrf_nn.decisions import Method
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_nn.durations import Durations
 from semicrf_nn.impossible import check_possible
@@ -181,9 +182,13 @@ class SemiMarkovCRFHead(nn.Module):
             check_possible(distribution, gold, losses)
         return losses.mean() if reduction == "mean" else losses.sum()
 
-    def decode(self, hidden: Tensor, lengths: Lengths = None) -> Segmentation:
-        """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`."""
-        return self.distribution(hidden, lengths).mode
+    def decode(self, hidden: Tensor, lengths: Lengths = None, *, method: Method = "viterbi") -> Segmentation:
+        """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`.
+
+        Args:
+            method: what is best, as `SemiCRF.decode` says.
+        """
+        return self.distribution(hidden, lengths).decode(method)
 
     def decode_with_traceback(self, hidden: Tensor, lengths: Lengths = None) -> list[list[Segment]]:
         """The best segmentation as one list of `Segment(start, end, label)` per sequence."""
