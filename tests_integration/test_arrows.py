@@ -16,6 +16,7 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 MAY_IMPORT = {
     "semicrf_spec": {"array_api_compat", "numpy"},
     "semicrf_spec/operators": {"array_api_compat", "numpy", "torch"},
+    "semicrf_spec/testing/enumerated.py": {"numpy", "torch"},
     "semicrf_spec/testing/strategies.py": {"array_api_compat", "hypothesis", "numpy"},
     "semicrf_reference": {"numpy", "semicrf_spec", "torch"},
     "semicrf_reference/compiled": {"numba", "numpy", "semicrf_spec", "torch"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 from semicrf_nn import SemiCRF
 from semicrf_spec import Potentials, enumerate_batch
 from semicrf_spec.operators import Posteriors, Segmentation, ranking, sampling
-from semicrf_spec.potentials import SHAPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
+from semicrf_spec.testing.enumerated import answer
 
 SAMPLES = 8
 """Of each case. They are the same where the uniform numbers are, unless one is within rounding of a share."""
@@ -25,63 +26,24 @@ RANKS = 5
 def enumeration() -> SimpleNamespace:
     """The definition behind the backends' call signature."""
 
-    def listed(terms: dict[str, Any]) -> list[Any]:
-        return enumerate_batch(Potentials(**terms).map(torch.Tensor.numpy))
-
-    def log_partition(**terms: Any) -> torch.Tensor:
-        return torch.tensor([e.log_partition for e in listed(terms)], dtype=torch.float64)
+    def asked(operator: str, terms: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        return answer(operator, *Potentials(**terms).terms())
 
     def entropy(**terms: Any) -> torch.Tensor:
-        return torch.tensor([e.entropy for e in listed(terms)], dtype=torch.float64)
-
-    def posteriors(**terms: Any) -> Posteriors:
-        found = [e.posteriors for e in listed(terms)]
-        stacked = {name: torch.from_numpy(np.stack([f[name] for f in found])) for name in Posteriors._fields}
-        if terms["transition"].ndim == 2:
-            stacked["transitions"] = stacked["transitions"].sum(1)
-        return Posteriors(**stacked)
+        listed = enumerate_batch(Potentials(**terms).map(torch.Tensor.numpy))
+        return torch.tensor([e.entropy for e in listed], dtype=torch.float64)
 
     def viterbi(**terms: Any) -> Segmentation:
-        best = [(e.top_k(1) or [(-np.inf, ())])[0] for e in listed(terms)]
-        lengths = [segments[-1].end if segments else 0 for _, segments in best]
-        found = Segmentation.from_list(
-            [segments for _, segments in best],
-            num_positions=terms["emissions"].shape[1],
-            lengths=torch.tensor(lengths),
-        )
-        scores = torch.tensor([score for score, _ in best], dtype=torch.float64)
-        return Segmentation(found.labels, found.durations, found.lengths, scores)
-
-    def rank(*arguments: Any) -> tuple[torch.Tensor, ...]:
-        *given, k = arguments
-        found = listed(dict(zip(SHAPES, given, strict=True)))
-        best = [(e.top_k(k) + [(-np.inf, ())] * k)[:k] for e in found]
-        scores = torch.tensor([[ranked[i][0] for ranked in best] for i in range(k)], dtype=torch.float64)
-        ranks = [
-            Segmentation.from_list([ranked[i][1] for ranked in best], num_positions=given[0].shape[1])
-            for i in range(k)
-        ]
-        return scores, torch.stack([y.labels for y in ranks]), torch.stack([y.durations for y in ranks])
-
-    def draw(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        *given, uniforms = arguments
-        terms = dict(zip(SHAPES, given, strict=True))
-        each = [
-            Segmentation.from_list(
-                [e.draw(u) for e, u in zip(listed(terms), sample, strict=True)],
-                num_positions=uniforms.shape[2],
-            )
-            for sample in uniforms.numpy()
-        ]
-        return torch.stack([s.labels for s in each]), torch.stack([s.durations for s in each])
+        scores, labels, durations = asked("viterbi", terms)
+        return Segmentation(labels, durations, durations.sum(-1), scores)
 
     return SimpleNamespace(
-        log_partition=log_partition,
-        posteriors=posteriors,
+        log_partition=lambda **terms: asked("log_partition", terms)[0],
+        posteriors=lambda **terms: Posteriors(*asked("posteriors", terms)[1:6]),
         viterbi=viterbi,
         entropy=entropy,
-        sample=sampling(draw),
-        top_k=ranking(rank),
+        sample=sampling(partial(answer, "sample")),
+        top_k=ranking(partial(answer, "top_k")),
     )
 
 

@@ -2,19 +2,17 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 
 from semicrf_reference import compiled, eager
 from semicrf_reference.compiled import kernels
-from semicrf_spec import Potentials, enumerate_batch
+from semicrf_spec import Potentials
 from semicrf_spec.operators.contracts import statistics_shapes
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, random_potentials
+from semicrf_spec.testing.enumerated import STATISTICS, answer
 from semicrf_spec.testing.strategies import small_potentials
-
-NAMES = ("position", "begins", "ends", "transitions", "durations", "first", "last")
 
 
 def tensors(potentials):
@@ -32,18 +30,10 @@ def random_values(potentials, seed=0):
 
 
 def test_covariances_are_those_of_the_list_of_all_segmentations(named):
-    values = random_values(named)
-    found = torch.ops.semicrf.covariances(*terms_of(named), *values, True)
-    for b, listed in enumerate(enumerate_batch(named)):
-        own = dict(zip(NAMES, (value[b].numpy() for value in values), strict=True))
-        shared = own["transitions"].ndim == 2
-        if shared:
-            own["transitions"] = np.repeat(own["transitions"][None], named.shape[1], axis=0)
-        expected = listed.covariances(own)
-        if shared:
-            expected["transitions"] = expected["transitions"].sum(0)
-        for name, covariances in zip(NAMES, found, strict=True):
-            assert_close(covariances[b], expected[name], FLOAT64_POSTERIOR, name)
+    given = (*terms_of(named), *random_values(named), True)
+    expected = answer("covariances", *given)
+    for name, found, wanted in zip(STATISTICS, torch.ops.semicrf.covariances(*given), expected, strict=True):
+        assert_close(found, wanted, FLOAT64_POSTERIOR, name)
 
 
 def gradients(backend, function, terms):

@@ -33,13 +33,13 @@ from semicrf_spec.operators import (
     sample,
     score_of,
     statistics_dtype,
-    terms_and_boundaries,
     top_k,
     viterbi,
 )
 from semicrf_spec.operators.contracts import statistics_shapes
 from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
+from semicrf_spec.testing.enumerated import STATISTICS, answer, as_numpy
 from semicrf_spec.testing.strategies import small_potentials
 
 FUNCTIONS = (log_partition, posteriors, viterbi, entropy, sample)
@@ -49,7 +49,6 @@ OPTIONS = {
     "cross_entropy": ["other"],
     "kl_divergence": ["other"],
 }
-STATISTICS = ("position", "begins", "ends", "transitions", "durations", "first", "last")
 OPERATOR_OPTIONS = {"sample": ["uniforms"], "top_k": ["k"], "covariances": [*STATISTICS, "boundaries"]}
 SCORES = tuple(name for name in SHAPES if name not in DTYPES)
 every_case = pytest.mark.parametrize("name", case_names())
@@ -67,91 +66,8 @@ class Enumerated(TorchDispatchMode):
         if name not in SCHEMAS:
             return operator(*args, **kwargs or {})
         self.called.append(name)
-        terms, boundaries = terms_and_boundaries(args)
-        options = args[len(SHAPES) :] if name in OPERATOR_OPTIONS else ()
-        answer = KERNELS[name](as_numpy(Potentials(*terms)), *options)
-        if name == "posteriors" and not boundaries:
-            log_z, position, begins, ends, *rest = answer
-            answer = log_z, position, begins[:, :0], ends[:, :0], *rest
-        return answer
-
-
-def as_numpy(potentials):
-    """Detached arrays, scores in float64."""
-    return potentials.map(lambda x: (x.detach().double() if x.is_floating_point() else x).numpy())
-
-
-def of_log_partition(potentials):
-    return torch.tensor([e.log_partition for e in enumerate_batch(potentials)], dtype=torch.float64)
-
-
-def stacked(potentials, answers):
-    """What enumeration answers for each sequence, as tensors."""
-    shapes = statistics_shapes(potentials.terms(), True)
-    found = [np.zeros(shape) for shape in shapes]
-    for b, answer in enumerate(answers):
-        for name, batched in zip(STATISTICS, found, strict=True):
-            shared = name == "transitions" and potentials.transition.ndim == 2
-            batched[b] = answer[name].sum(0) if shared else answer[name]
-    return tuple(map(torch.from_numpy, found))
-
-
-def of_posteriors(potentials):
-    return of_log_partition(potentials), *stacked(
-        potentials, [e.posteriors for e in enumerate_batch(potentials)]
-    )
-
-
-def of_covariances(potentials, *arguments):
-    *values, boundaries = arguments
-
-    def own(b):
-        given = {n: v[b].detach().numpy() for n, v in zip(STATISTICS, values, strict=True) if v is not None}
-        if "transitions" in given and potentials.transition.ndim == 2:
-            given["transitions"] = np.repeat(given["transitions"][None], potentials.shape[1], axis=0)
-        return {name: value for name, value in given.items() if value.size}
-
-    position, begins, ends, *rest = stacked(
-        potentials, [e.covariances(own(b)) for b, e in enumerate(enumerate_batch(potentials))]
-    )
-    return (position, begins, ends, *rest) if boundaries else (position, begins[:, :0], ends[:, :0], *rest)
-
-
-def of_viterbi(potentials):
-    best = [e.top_k(1) for e in enumerate_batch(potentials)]
-    found = Segmentation.from_list([y[0][1] if y else [] for y in best], num_positions=potentials.shape[1])
-    scores = torch.tensor([y[0][0] if y else -np.inf for y in best], dtype=torch.float64)
-    return scores, found.labels, found.durations
-
-
-def of_top_k(potentials, k):
-    _, time, _ = potentials.shape
-    best = [(e.top_k(k) + [(-np.inf, ())] * k)[:k] for e in enumerate_batch(potentials)]
-    ranks = [Segmentation.from_list([ranked[i][1] for ranked in best], num_positions=time) for i in range(k)]
-    scores = torch.tensor([[ranked[i][0] for ranked in best] for i in range(k)], dtype=torch.float64)
-    return scores, torch.stack([y.labels for y in ranks]), torch.stack([y.durations for y in ranks])
-
-
-def of_sample(potentials, uniforms):
-    batch = enumerate_batch(potentials)
-    drawn = [
-        Segmentation.from_list(
-            [sequence.draw(u) for sequence, u in zip(batch, sample, strict=True)],
-            num_positions=potentials.shape[1],
-        )
-        for sample in uniforms.numpy()
-    ]
-    return torch.stack([s.labels for s in drawn]), torch.stack([s.durations for s in drawn])
-
-
-KERNELS = {
-    "log_partition": of_log_partition,
-    "posteriors": of_posteriors,
-    "covariances": of_covariances,
-    "viterbi": of_viterbi,
-    "sample": of_sample,
-    "top_k": of_top_k,
-}
+        found = answer(name, *args)
+        return found[0] if name == "log_partition" else found
 
 
 @cache

@@ -1,6 +1,7 @@
 """What every test of the project shares: named cases and error bounds.
 
-Hypothesis strategies are in `semicrf_spec.testing.strategies`, imported only when asked for.
+Hypothesis strategies are in `semicrf_spec.testing.strategies`, and what operators must answer in
+`semicrf_spec.testing.enumerated`, imported only when asked for.
 """
 
 from semicrf_spec.testing.bounds import (
