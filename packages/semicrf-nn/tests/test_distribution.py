@@ -199,6 +199,14 @@ def test_the_probabilities_of_all_of_the_best_sum_to_one():
     assert_close((best.scores - p.log_partition).exp().sum(0), torch.ones(2), PROBABILITY_SUM)
 
 
+def test_what_there_is_not_among_the_k_best_has_no_probability():
+    p = distribution(random_potentials(2, 4, 3, 2, seed=9, lengths=[4, 1]))
+    best = p.top_k(3)
+    assert best.scores[2, 1] == -torch.inf
+    assert_close(p.log_prob(best), best.scores - p.log_partition, FLOAT64_RELATIVE)
+    assert_close(p.log_prob(best[2]), best[2].scores - p.log_partition, FLOAT64_RELATIVE)
+
+
 def test_the_k_best_on_a_gpu_are_those_of_the_eager_recursion(monkeypatch):
     p = distribution(random_potentials(2, 6, 3, 2, seed=9))
     expected = p.top_k(3)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -79,6 +80,31 @@ def test_gradients_of_larger_problems_equal_the_oracles(size):
     assert_gradients_agree("posteriors", terms)
 
 
+FLOAT32_MIN = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize("mask", [-1e4, -1e9, -1e30, FLOAT32_MIN])
+@pytest.mark.parametrize("name", ["duration", "finish", "begin", "transition", "emissions", "start"])
+def test_masks_that_can_be_avoided_may_be_as_low_as_one_likes(name, mask):
+    potentials = random_potentials(2, 14, 7, 3, seed=14)
+    terms = tensors(potentials)
+    place = {
+        "duration": slice(0, 2),  # a minimum duration of 3
+        "finish": (slice(None), slice(4, 7)),
+        "begin": (slice(None), slice(4, 7)),
+        "transition": (slice(None), slice(1, None)),
+        "emissions": (slice(None), slice(3, 9), slice(1, None)),
+        "start": slice(0, 2),
+    }
+    terms[name][place[name]] = mask
+    exactly = {**terms, name: terms[name].clone()}
+    exactly[name][place[name]] = -math.inf
+    for function in ("entropy", "posteriors"):
+        found, expected = gradients(compiled, function, terms), gradients(eager, function, exactly)
+        for term in expected:
+            assert_close(found[term], expected[term], FLOAT64_POSTERIOR, term)
+
+
 def test_a_divergence_trains_both_models():
     ours, theirs = (tensors(random_potentials(2, 30, 5, 3, seed=seed)) for seed in (6, 7))
 
@@ -154,6 +180,20 @@ def test_a_value_that_is_nan_makes_its_sequence_nan_and_no_other():
     for counts, expected in zip(found, clean, strict=True):
         assert counts[1].isnan().all()
         assert torch.equal(counts[[0, 2]], expected[[0, 2]])
+
+
+def test_values_of_what_is_never_used_may_be_anything():
+    potentials = random_potentials(2, 4, 3, 2, seed=15, lengths=[4, 2])
+    by_position = np.random.default_rng(0).standard_normal((2, 4, 2, 2))
+    terms = (*map(torch.from_numpy, (potentials.emissions, by_position)), *terms_of(potentials)[2:])
+    values = random_values(Potentials(*terms).map(torch.Tensor.numpy))
+    clean = kernels.covariances(*terms, *values, True)
+    for i in range(3):
+        values[i][1, 2:] = math.nan
+    values[3][:, 0] = math.inf
+    values[3][1, 2:] = math.nan
+    for counts, expected in zip(kernels.covariances(*terms, *values, True), clean, strict=True):
+        assert torch.equal(counts, expected)
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 3), (2, 0), (0, 0)])

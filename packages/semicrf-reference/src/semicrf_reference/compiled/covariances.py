@@ -13,15 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
-from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers, Array
+from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.scan import is_cut
 from semicrf_reference.compiled.terms import backward_terms, forward_terms
 from semicrf_reference.compiled.wide import exp_wide, power_of_two
 from semicrf_spec.cost import Size
-
-SPARE = 256
-"""Steps after which open segments move to the front of their tape, or K if that is more."""
 
 
 class Means(NamedTuple):
@@ -43,6 +40,8 @@ class Open(NamedTuple):
     transition: Array  # (C, C): `transition[c, i]` leads from i to c
     transition_value: Array
     shares: Array  # (max(K, C),)
+    levels: Array  # (2, T): what every label of a position loses of its score and value
+    covering: Array  # (C,): the covariance of what covers a position
 
 
 class Meeting(NamedTuple):
@@ -53,8 +52,6 @@ class Meeting(NamedTuple):
     total: float  # log partition, less the levels
     mean: float  # of the value, likewise
     forward: Means
-    levels: Array  # (2, T): what every label of a position loses of its score and value
-    covering: Array  # (C,): the covariance of what covers a position
     answers: Answers
     sequence: int
 
@@ -64,11 +61,11 @@ OPEN = (
     "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
     "float64[:,::1], float64[:,::1], float64[::1], float64[:,::1], float64[::1]))"
 )
-"""Types of the arrays of `Means`, and of `Open` with `levels` and `covering`."""
+"""Types of the arrays of `Means` and of `Open`."""
 VALUES = TERMS.replace("real", "float64").replace(
     "float64[:,:,:], float64[:], float64[:]", "float64[:,:,:], float64[:,:], float64[:,:]"
 )
-"""Types of the arrays of values, which have a row of `start` and of `end` for each sequence."""
+"""Types of the arrays of values: of terms, but with a `start` and an `end` for each sequence."""
 
 
 def means_space(rows: int, classes: int) -> tuple[Array, ...]:
@@ -77,7 +74,7 @@ def means_space(rows: int, classes: int) -> tuple[Array, ...]:
 
 
 def open_space(size: Size) -> tuple[Array, ...]:
-    """The memory of `Open`, of `levels` and of `covering`."""
+    """The memory of `Open`."""
     _, time, max_duration, classes = size
     longest = max(1, min(max_duration, time))
     room = longest + max(longest, SPARE)
@@ -141,7 +138,7 @@ def scan_means(terms, values, open_, means, meeting):
     for step in range(length):
         enter(terms, values, open_, means, meeting, step)
         if not meeting.counting:
-            set_levels(means, meeting, step)
+            set_levels(terms, open_, means, step)
         if stop == open_.score.shape[1]:
             move_to_front(open_.score, stop, longest)
             move_to_front(open_.value, stop, longest)
@@ -152,6 +149,8 @@ def scan_means(terms, values, open_, means, meeting):
                     open_.score[c, k] = -math.inf
         stop += 1
         take(terms, values, open_, means, meeting, step, stop, min(longest, step + 1))
+        if not meeting.counting and step + 1 < length:
+            keep_likeliest(open_, stop, min(longest - 1, step + 1), step + 1)
 
 
 @jit
@@ -159,7 +158,8 @@ def enter(terms, values, open_, means, meeting, step):
     """What begins at a step, from what has ended before it."""
     now, before = step % len(means.star), (step - 1) % len(means.star)
     classes = open_.transition.shape[0]
-    if step == 1 or (step > 1 and (terms.transition.strides[0] != 0 or values.transition.strides[0] != 0)):
+    by_position = terms.transition.strides[0] != 0 or values.transition.strides[0] != 0
+    if step == 1 or (step > 1 and by_position):
         for c in range(classes):
             for i in range(classes):
                 open_.transition[c, i] = terms.transition[step - 1, i, c]
@@ -179,14 +179,30 @@ def enter(terms, values, open_, means, meeting, step):
 
 
 @inlined
-def set_levels(means, meeting, step):
-    """Of a position: the score and the value of the likeliest label to begin there."""
-    now, likeliest = step % len(means.star), 0
+def set_levels(terms, open_, means, step):
+    """Of a position: the score and the value of the likeliest to be open or to begin there.
+
+    Of a boundary alone they would be those of what nobody wants, where no segment should end.
+    """
+    now, top, value = step % len(means.star), -math.inf, 0.0
+    if step > 0 and not is_cut(terms, step):
+        top, value = open_.levels[0, step], open_.levels[1, step]  # of what was open before
     for c in range(means.star.shape[1]):
-        likeliest = c if means.star[now, c] > means.star[now, likeliest] else likeliest
-    top = means.star[now, likeliest]
-    meeting.levels[0, step] = top if top > -math.inf else 0.0
-    meeting.levels[1, step] = means.star_value[now, likeliest] if top > -math.inf else 0.0
+        if means.star[now, c] > top:
+            top, value = means.star[now, c], means.star_value[now, c]
+    open_.levels[0, step] = top if top > -math.inf else 0.0
+    open_.levels[1, step] = value if top > -math.inf else 0.0
+
+
+@jit
+def keep_likeliest(open_, stop, count, step):
+    """Keep the score and the value of the likeliest of the newest open segments for the levels of a step."""
+    top, value = -math.inf, 0.0
+    for c in range(open_.score.shape[0]):
+        for k in range(stop - count, stop):
+            if open_.score[c, k] > top:
+                top, value = open_.score[c, k], open_.value[c, k]
+    open_.levels[0, step], open_.levels[1, step] = top, value
 
 
 @inlined
@@ -198,7 +214,7 @@ def meet_star(open_, means, meeting, step, c):
     p = probability(forward.closed[at, c] + means.star[now, c] - meeting.total)
     value = forward.closed_value[at, c] - meeting.mean
     found = p * (value + means.star_value[now, c]) if p > 0.0 else 0.0
-    meeting.covering[c] += found
+    open_.covering[c] += found
     if answers.ends.shape[1] > 0:
         answers.ends[b, at, c] = found
     if step == 0:
@@ -217,7 +233,7 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
     """Segments begin, cover the position and end."""
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step if meeting.counting else step
-    level, center = meeting.levels[0, at], meeting.levels[1, at]
+    level, center = open_.levels[0, at], open_.levels[1, at]
     for c in range(open_.transition.shape[0]):
         score, value = open_.score[c], open_.value[c]
         begin = np.float64(terms.begin[step, c]) if terms.begin.shape[1] > 0 else 0.0
@@ -247,12 +263,12 @@ def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step
     if terms.emissions[step, c] == -math.inf:
-        meeting.covering[c] = 0.0  # but for rounding it is
-    answers.position[b, at, c] = meeting.covering[c]
+        open_.covering[c] = 0.0  # but for rounding it is
+    answers.position[b, at, c] = open_.covering[c]
     p = probability(forward.star[at, c] + means.closed[now, c] - meeting.total)
     value = forward.star_value[at, c] - meeting.mean
     found = p * (value + means.closed_value[now, c]) if p > 0.0 else 0.0
-    meeting.covering[c] -= found
+    open_.covering[c] -= found
     if answers.begins.shape[1] > 0:
         answers.begins[b, at, c] = found
     if at == 0:
@@ -271,8 +287,7 @@ def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value
 def covariance_batch(first, last, arrays, values, answers, forward, backward, space):
     """Covariances of sequences `first .. last - 1`, into zeros."""
     lengths, end = arrays[8], arrays[5]
-    open_, levels, covering = Open(*space[:7]), space[7], space[8]
-    ahead, back = Means(*forward), Means(*backward)
+    open_, ahead, back = Open(*space), Means(*forward), Means(*backward)
     found = Answers(*answers)
     position, transition, transposed, duration, starts, ends, begin, finish, _, cuts = values
     for b in range(first, last):
@@ -282,13 +297,13 @@ def covariance_batch(first, last, arrays, values, answers, forward, backward, sp
         given = (
             position, transition, transposed, duration, starts[b], ends[b], begin, finish, lengths, cuts,
         )  # fmt: skip
-        nothing = Meeting(False, n, 0.0, 0.0, ahead, levels, covering, found, b)
+        nothing = Meeting(False, n, 0.0, 0.0, ahead, found, b)
         scan_means(forward_terms(arrays, b, n), forward_terms(given, b, n), open_, ahead, nothing)
         total = share_out(ahead.closed[n - 1], 0, end, 0, end.size, open_.shares)
         if total == -math.inf:
             continue
         mean = average(ahead.closed_value[n - 1], 0, ends[b], 0, end.size, open_.shares)
         for c in range(end.size):
-            covering[c] = 0.0
-        meeting = Meeting(True, n, total, mean, ahead, levels, covering, found, b)
+            open_.covering[c] = 0.0
+        meeting = Meeting(True, n, total, mean, ahead, found, b)
         scan_means(backward_terms(arrays, b, n), backward_terms(given, b, n), open_, back, meeting)

@@ -99,11 +99,9 @@ def covariances(*arguments: Any) -> tuple[Tensor, ...]:
 
     run((covaried, ()), over=problem, space=space)
     found = answers.statistics(problem, boundaries)
-    for value in given:
-        if value is not None:
-            unknown = ~torch.isfinite(value).flatten(1).all(1).numpy()
-            for counts in found:
-                counts[unknown] = math.nan
+    unknown = problem.has_unknown(values)
+    for counts in found:
+        counts[unknown] = math.nan
     return tuple(map(torch.from_numpy, found))
 
 

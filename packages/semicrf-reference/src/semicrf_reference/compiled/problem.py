@@ -107,6 +107,25 @@ class Problem:
             *self.arrays[8:],
         )
 
+    def has_unknown(self, values: Sequence[Array]) -> Array:
+        """`(B,)`: whether a value that is used is no finite number."""
+        batch, time, _, _ = self.size
+        lengths = self.arrays[8]
+        place = np.arange(time)
+        within = place < lengths[:, None]
+        found = np.zeros(batch, bool)
+        position, transition, _, duration, first, last, begins, ends = values[:8]
+        if not self.by_position:
+            transition = transition[:, :1]
+        for value in (position, begins, ends, transition, duration, first, last):
+            bad = ~np.isfinite(value)
+            if bad.any():
+                if value.ndim > 2 and value.shape[1] == time and value is not duration:
+                    live = within & (place > 0) if value is transition else within
+                    bad = bad & live.reshape(batch, time, *(1,) * (value.ndim - 2))
+                found |= bad.reshape(batch, -1).any(1)
+        return found
+
     @property
     def operations(self) -> int:
         """Multiply-adds of one scan."""
@@ -174,6 +193,9 @@ ANSWERS = (
 """Types of the arrays of `Answers`."""
 
 
+SPARE = 256
+"""Steps after which open segments move to the front of their tape, or K if that is more."""
+
 DECODING = (
     "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1]))"
 )
@@ -188,7 +210,7 @@ def decoding_space(size: Size) -> tuple[Array, ...]:
     return (
         np.empty((classes, classes)),
         np.empty((classes, longest)),
-        np.empty((classes, longest + max(longest, 256))),
+        np.empty((classes, longest + max(longest, SPARE))),
         np.empty((3, classes)),
         np.empty((time, classes), index),
         np.empty((time, classes), index),

@@ -21,14 +21,16 @@ class Ranks(NamedTuple):
     star: Array  # (C, k)
     closed: Array  # (C, k)
     final: Array  # (1, k)
+    spare: Array  # (1, k): where lists are merged
     entered: Array  # (T, C, k): label before and its rank, as `label * k + rank`
     lasted: Array  # (T, C, k): duration and rank of what began then, as `(duration - 1) * k + rank`
     ended: Array  # (1, 1, k): last label and its rank
+    spare_ways: Array  # (1, 1, k)
 
 
 RANKS = (
-    "Tuple((float64[:,:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
-    "int32[:,:,::1], int32[:,:,::1], int32[:,:,::1]))"
+    "Tuple((float64[:,:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
+    "int32[:,:,::1], int32[:,:,::1], int32[:,:,::1], int32[:,:,::1]))"
 )
 """Types of the arrays of `Ranks`."""
 
@@ -41,8 +43,10 @@ def ranks_space(size: Size, k: int) -> Ranks:
         np.empty((classes, k)),
         np.empty((classes, k)),
         np.empty((1, k)),
+        np.empty((1, k)),
         np.empty((time, classes, k), np.int32),
         np.empty((time, classes, k), np.int32),
+        np.empty((1, 1, k), np.int32),
         np.empty((1, 1, k), np.int32),
     )
 
@@ -55,17 +59,21 @@ def empty(scores):
 
 
 @inlined
-def merge(scores, ways, others, more, first_way):
+def merge(scores, ways, others, more, first_way, spare, spare_ways):
     """Merge into a sorted list another, each score of it and `more`; of equals what is there stays before."""
-    for r in range(others.size):
-        score = others[r] + more
-        i = scores.size - 1
-        if not score > scores[i]:
-            return
-        while i > 0 and scores[i - 1] < score:
-            scores[i], ways[i] = scores[i - 1], ways[i - 1]
-            i -= 1
-        scores[i], ways[i] = score, first_way + r
+    if not others[0] + more > scores[-1]:
+        return
+    i = j = 0
+    for r in range(scores.size):
+        score = others[j] + more
+        if score > scores[i]:
+            spare[r], spare_ways[r] = score, first_way + j
+            j += 1
+        else:
+            spare[r], spare_ways[r] = scores[i], ways[i]
+            i += 1
+    for r in range(scores.size):
+        scores[r], ways[r] = spare[r], spare_ways[r]
 
 
 @jit
@@ -77,6 +85,7 @@ def rank_messages(terms, ranks):
     """
     length, classes = terms.emissions.shape
     longest, k = ranks.open.shape[1:]
+    spare, spare_ways = ranks.spare[0], ranks.spare_ways[0, 0]
     for t in range(length):
         for c in range(classes):
             star = ranks.star[c]
@@ -85,7 +94,8 @@ def rank_messages(terms, ranks):
                 star[0] = terms.start[c]
             else:
                 for i in range(classes):
-                    merge(star, ranks.entered[t, c], ranks.closed[i], terms.transition[t - 1, i, c], i * k)
+                    into = terms.transition[t - 1, i, c]
+                    merge(star, ranks.entered[t, c], ranks.closed[i], into, i * k, spare, spare_ways)
         cut = is_cut(terms, t)
         for c in range(classes):
             open_, closed = ranks.open[c], ranks.closed[c]
@@ -102,7 +112,8 @@ def rank_messages(terms, ranks):
             empty(closed)
             for d in range(1, min(longest, t + 1) + 1):
                 began = open_[(t + 1 - d) % longest]
-                merge(closed, ranks.lasted[t, c], began, terms.duration[d - 1, c], (d - 1) * k)
+                more = terms.duration[d - 1, c]
+                merge(closed, ranks.lasted[t, c], began, more, (d - 1) * k, spare, spare_ways)
             if terms.finish.shape[1] > 0:
                 for r in range(k):
                     closed[r] += np.float64(terms.finish[t, c])
@@ -130,6 +141,7 @@ def rank_batch(first, last, arrays, scores, labels, durations, space):
     lengths, end = arrays[8], arrays[5]
     ranks = Ranks(*space)
     final, ended = ranks.final[0], ranks.ended[0, 0]
+    spare, spare_ways = ranks.spare[0], ranks.spare_ways[0, 0]
     for b in range(first, last):
         n = lengths[b]
         empty(final)
@@ -138,7 +150,7 @@ def rank_batch(first, last, arrays, scores, labels, durations, space):
         else:
             rank_messages(forward_terms(arrays, b, n), ranks)
             for c in range(end.size):
-                merge(final, ended, ranks.closed[c], end[c], c * final.size)
+                merge(final, ended, ranks.closed[c], end[c], c * final.size, spare, spare_ways)
         for r in range(final.size):
             scores[r, b] = final[r]
             if final[r] > -math.inf:

@@ -22,7 +22,7 @@ def can_look(tensor: Tensor) -> bool:
 def check_segmentation(
     labels: Tensor, durations: Tensor, lengths: Tensor, num_classes: int, max_duration: int
 ) -> tuple[Tensor, Tensor]:
-    """Labels and durations `(..., B, T)` as int64, once they are known to tile every sequence.
+    """Labels and durations `(..., B, T)` as int64, once they tile the `(B,)` or `(..., B)` lengths.
 
     Positions past the lengths come back as label 0 and duration 0, so that they may index.
 
@@ -39,16 +39,17 @@ def check_segmentation(
         for *sample, b in faults.any(-1).nonzero().tolist():
             at = (*sample, b)
             sequence = f"{b} of sample {', '.join(map(str, sample))}" if sample else b
-            _explain(labels[at], durations[at], int(lengths[b]), num_classes, max_duration, sequence)
+            length = int(lengths.expand(labels.shape[:-1])[at])
+            _explain(labels[at], durations[at], length, num_classes, max_duration, sequence)
     return torch.where(within, labels, 0), torch.where(within, durations, 0)
 
 
 def _within(labels: Tensor, lengths: Tensor) -> Tensor:
-    """`(B, T)`: true where a position counts."""
+    """`(..., B, T)`: true where a position counts."""
     time = labels.shape[-1]
     if can_look(lengths):
         check_lengths(lengths, time)
-    return torch.arange(time, device=labels.device) < lengths[:, None]
+    return torch.arange(time, device=labels.device) < lengths[..., None]
 
 
 def _tiles(durations: Tensor, within: Tensor) -> Tensor:

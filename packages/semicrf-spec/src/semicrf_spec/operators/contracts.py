@@ -169,7 +169,8 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
         return (counts * weights).to(term.dtype)
 
     def shared(counts: Tensor, term: Tensor) -> Tensor:
-        return (g @ counts.flatten(1)).reshape(counts.shape[1:]).to(term.dtype)
+        total: Tensor = torch.tensordot(g, counts, dims=1)
+        return total.to(term.dtype)
 
     return (
         each(position, emissions),

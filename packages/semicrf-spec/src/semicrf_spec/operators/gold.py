@@ -50,7 +50,10 @@ def lengths_of(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tensor:
-    """`(..., B)` float64 score of a segmentation `(..., B, T)`, differentiable in the potentials."""
+    """`(..., B)` float64 score of a segmentation `(..., B, T)`, differentiable in the potentials.
+
+    `-inf` where its own score says so and there are no segments: of what a backend found nothing for.
+    """
     if not isinstance(segmentation, Segmentation):
         raise TypeError(
             f"segmentation is a {type(segmentation).__name__}; expected a Segmentation, which "
@@ -63,10 +66,17 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
             f"the segmentation has shape {tuple(segmentation.labels.shape)}; "
             f"expected (..., B, T) = (..., {batch}, {time})"
         )
+    absent = torch.zeros_like(segmentation.num_segments, dtype=torch.bool)
+    if segmentation.scores is not None:
+        absent = torch.isneginf(segmentation.scores) & (segmentation.num_segments == 0)
     labels, durations = torch.ops.semicrf.check_segmentation(
-        segmentation.labels, segmentation.durations, lengths, classes, potentials.max_duration
+        segmentation.labels,
+        segmentation.durations,
+        torch.where(absent, 0, lengths),
+        classes,
+        potentials.max_duration,
     )
-    return score_at(labels, durations, potentials)
+    return torch.where(absent, -torch.inf, score_at(labels, durations, potentials))
 
 
 def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) -> Tensor:
