@@ -178,7 +178,7 @@ def test_bad_options_of_the_loss_are_named():
         torch.zeros(1, T, C),
         torch.zeros(1, T, dtype=torch.int64),
     )
-    with pytest.raises(ValueError, match="reduction is 'average'; expected 'mean', 'sum' or 'none'"):
+    with pytest.raises(ValueError, match="reduction is 'average'; expected one of 'mean', 'sum', 'token', '"):
         head.compute_loss(emissions, None, labels, reduction="average")
     with pytest.raises(ValueError, match="supervision is 'weak'; expected 'segments' or 'labels'"):
         head.compute_loss(emissions, None, labels, supervision="weak")

@@ -184,6 +184,57 @@ def test_decoding_obeys_constraints_and_refuses_unknown_methods():
         p.decode("best")
 
 
+COSTS = ("position", "begins", "ends", "transitions", "durations")
+
+
+def test_the_expected_cost_is_that_of_the_list_of_all(named):
+    p = distribution(named)
+    generator = torch.Generator().manual_seed(0)
+    costs = {
+        name: torch.rand(getattr(p.posteriors, name).shape[1:], generator=generator, dtype=torch.float64)
+        for name in COSTS
+    }
+    found = p.expected_cost(**costs)
+    for b, listed in enumerate(enumerate_batch(named)):
+        expected = 0.0
+        for probability, y in zip(listed.probabilities, listed.all, strict=True):
+            counts = listed.counts(y)
+            if named.transition.ndim == 2:
+                counts["transitions"] = counts["transitions"].sum(0)
+            expected += probability * sum(np.vdot(counts[name], cost.numpy()) for name, cost in costs.items())
+        assert_close(found[b], expected, FLOAT64_POSTERIOR)
+
+
+def test_a_risk_trains_towards_the_gold():
+    emissions = torch.zeros(1, 12, 2, dtype=torch.float64, requires_grad=True)
+    gold = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0])
+    wrong = 1.0 - torch.nn.functional.one_hot(gold, 2)[None].double()
+
+    def risk():
+        return SemiCRF(emissions, torch.zeros(2, 2), torch.zeros(6, 2)).expected_cost(position=wrong).sum()
+
+    before = risk()
+    (slope,) = torch.autograd.grad(before, emissions)
+    with torch.no_grad():
+        emissions -= slope
+    assert risk() < before
+    assert_close(before.detach(), 6.0, FLOAT64_RELATIVE)
+
+
+def test_costs_of_what_there_is_not_are_named():
+    p = distribution(random_potentials(1, 4, 3, 2))
+    with pytest.raises(ValueError, match=r"costs are given for 'positions'; expected some of position, "):
+        p.expected_cost(positions=torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"the cost of durations has shape \(4, 2\); .* to \(1, 3, 2\)"):
+        p.expected_cost(durations=torch.zeros(4, 2))
+
+
+def test_under_the_uniform_distribution_all_that_is_allowed_is_as_probable(named):
+    p = distribution(named).uniform()
+    counts = torch.tensor([float(listed.count) for listed in enumerate_batch(named)], dtype=torch.float64)
+    assert_close(p.log_partition, counts.log(), FLOAT64_RELATIVE)
+
+
 def test_the_k_best_are_those_of_enumeration(named):
     found = distribution(named).top_k(4)
     for b, listed in enumerate(enumerate_batch(named)):

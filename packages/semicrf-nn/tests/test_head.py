@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from semicrf_nn import Segmentation, SemiMarkovCRFHead
+from semicrf_nn.losses import reduced
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close
 
 
@@ -69,6 +70,70 @@ def test_reductions_are_of_the_same_losses(head, hidden):
     assert_close(head.compute_loss(hidden, LENGTHS, LABELS).detach(), losses.mean().item(), FLOAT64_RELATIVE)
     total = head.compute_loss(hidden, LENGTHS, LABELS, reduction="sum")
     assert_close(total.detach(), losses.sum().item(), FLOAT64_RELATIVE)
+
+
+def test_a_loss_by_token_weighs_positions_alike(head, hidden):
+    losses = head.compute_loss(hidden, LENGTHS, LABELS, reduction="none")
+    by_token = head.compute_loss(hidden, LENGTHS, LABELS, reduction="token")
+    assert_close(by_token.detach(), losses.detach().sum() / 15.0, FLOAT64_RELATIVE)
+
+
+def test_weights_are_of_sequences_and_a_mean_is_divided_by_them(head, hidden):
+    losses = head.compute_loss(hidden, LENGTHS, LABELS, reduction="none").detach()
+    weighted = {
+        reduction: head.compute_loss(
+            hidden, LENGTHS, LABELS, reduction=reduction, sequence_weight=[3.0, 0.5]
+        ).detach()
+        for reduction in ("none", "sum", "mean", "token")
+    }
+    total = 3.0 * losses[0] + 0.5 * losses[1]
+    assert_close(weighted["none"], losses * torch.tensor([3.0, 0.5]), FLOAT64_RELATIVE)
+    assert_close(weighted["sum"], total, FLOAT64_RELATIVE)
+    assert_close(weighted["mean"], total / 3.5, FLOAT64_RELATIVE)
+    assert_close(weighted["token"], total / (3.0 * 9 + 0.5 * 6), FLOAT64_RELATIVE)
+
+
+def test_what_weighs_nothing_may_cost_anything():
+    losses = torch.tensor([2.0, torch.inf], dtype=torch.float64)
+    assert reduced(losses, LENGTHS, "mean", torch.tensor([1.0, 0.0])) == 2.0
+    assert reduced(losses[:0], LENGTHS[:0], "mean") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0], r"sequence_weight has shape \(1,\); expected \(B,\) = \(2,\)"),
+        ([1.0, -2.0], r"sequence_weight\[1\] is -2\.0; expected at least 0"),
+        ([float("nan"), 1.0], r"sequence_weight\[0\] is nan; expected at least 0"),
+    ],
+)
+def test_weights_that_are_none_are_named(head, hidden, weight, message):
+    with pytest.raises(ValueError, match=message):
+        head.compute_loss(hidden, LENGTHS, LABELS, sequence_weight=weight)
+
+
+def test_smoothed_labels_spread_some_of_the_gold_over_all_that_is_allowed(hidden):
+    head = randomised(SemiMarkovCRFHead(2, 3, hidden_dim=4, forbidden_transitions=[(0, 1)]))
+    hidden, lengths, labels = hidden[:, :4], [4, 3], torch.zeros(2, 4, dtype=torch.int64)
+    segments = [[(0, 2, 0), (2, 4, 0)], [(0, 3, 0)]]
+    smoothed = head.compute_loss(hidden, lengths, segments, label_smoothing=0.2, reduction="none").detach()
+    d = head.distribution(hidden, lengths)
+    every = d.top_k(100)
+    allowed = every.scores > -torch.inf
+    mean = torch.where(allowed, -d.log_prob(every).detach(), 0.0).sum(0) / allowed.sum(0)
+    expected = -0.8 * d.log_prob(segments).detach() + 0.2 * mean
+    assert allowed.sum(0).min() > 1
+    assert_close(smoothed, expected, FLOAT64_RELATIVE)
+    with pytest.raises(ValueError, match=r"label_smoothing is 1\.0; expected at least 0 and less than 1"):
+        head.compute_loss(hidden, lengths, labels, label_smoothing=1.0)
+
+
+def test_the_norm_of_parameters_leaves_the_projection_out(head):
+    expected = sum(getattr(head, name).abs().sum() for name in ("transition", "duration", "start", "end"))
+    assert_close(head.parameter_norm(1.0).detach(), expected.detach(), FLOAT64_RELATIVE)
+    head.parameter_norm().backward()
+    assert head.projection.weight.grad is None
+    assert_close(head.transition.grad, 2.0 * head.transition.detach(), FLOAT64_RELATIVE)
 
 
 def test_runs_longer_than_max_duration_train_with_supervision_labels(hidden):

@@ -18,6 +18,15 @@ from semicrf_spec.operators import agreeing, can_look, lengths_of
 KnownSegments = Sequence[Sequence[tuple[int, int, int]]]
 
 
+def without_scores(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
+    """What is allowed scores 0, what is forbidden stays so."""
+
+    def allowed(term: Tensor) -> Tensor:
+        return term.masked_fill(term > -torch.inf, 0.0) if term.is_floating_point() else term
+
+    return potentials.map(allowed)
+
+
 def with_labels(potentials: Potentials[Tensor], labels: Tensor) -> Potentials[Tensor]:
     """Only labels that agree with `(B, T)` known ones, `-100` being unknown."""
     return replace(potentials, emissions=agreeing(potentials, labels))

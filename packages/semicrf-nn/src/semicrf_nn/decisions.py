@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
+from semicrf_nn.conditions import without_scores
 from semicrf_spec import Potentials
 
 Method = Literal["viterbi", "position"]
@@ -26,9 +27,5 @@ def check_method(method: str) -> Method:
 
 def position_gains(potentials: Potentials[Tensor], position: Tensor) -> Potentials[Tensor]:
     """Potentials whose score is the expected number of right labels, and that allow what the others allow."""
-
-    def allowed(term: Tensor) -> Tensor:
-        return term.masked_fill(term > -torch.inf, 0.0) if term.is_floating_point() else term
-
-    gains = potentials.map(allowed)
-    return replace(gains, emissions=position.masked_fill(potentials.emissions == -torch.inf, -torch.inf))
+    gains = position.masked_fill(potentials.emissions == -torch.inf, -torch.inf)
+    return replace(without_scores(potentials), emissions=gains)

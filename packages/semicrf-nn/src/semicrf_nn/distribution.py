@@ -19,6 +19,7 @@ from semicrf_nn.conditions import (
     with_forbidden_transitions,
     with_labels,
     with_segments,
+    without_scores,
 )
 from semicrf_nn.constraints import ForbiddenTransitions
 from semicrf_nn.decisions import Method, check_method, position_gains
@@ -240,6 +241,40 @@ class SemiCRF(Distribution):
         Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
         """
         return expected_score(self.posteriors, self.potentials)
+
+    def expected_cost(self, **costs: Tensor) -> Tensor:
+        """What a segmentation costs on average: `(B,)` float64, the risk.
+
+            sum_y p(y) cost(y),   cost(y) = the costs of the counts that y uses
+
+        Args:
+            costs: of the counts of `posteriors`, by their names: position, begins, ends, transitions,
+                durations; finite, and of shapes that broadcast to theirs.
+        Returns: differentiable, on a GPU with `backend="eager"` only.
+        Raises: ValueError for another name or shape.
+        Cost: that of `posteriors`.
+        Source: Li & Eisner 2009.
+        """
+        posteriors = self.posteriors
+        total = torch.zeros_like(self.lengths, dtype=torch.float64)
+        for name, cost in costs.items():
+            if name not in Posteriors._fields:
+                expected = ", ".join(Posteriors._fields)
+                raise ValueError(f"costs are given for {name!r}; expected some of {expected}")
+            counts = getattr(posteriors, name)
+            try:
+                spread = torch.as_tensor(cost, device=counts.device).expand(counts.shape)
+            except RuntimeError:
+                raise ValueError(
+                    f"the cost of {name} has shape {tuple(cost.shape)}; expected one that broadcasts to "
+                    f"{tuple(counts.shape)}"
+                ) from None
+            total = total + (counts.double() * spread).flatten(1).sum(1)
+        return total
+
+    def uniform(self) -> SemiCRF:
+        """The distribution under which everything that is allowed is equally probable."""
+        return self._with(without_scores(self.potentials))
 
     def score(self, segments: Segments) -> Tensor:
         """Score of given segmentations: `(B,)` float64 nats, differentiable.

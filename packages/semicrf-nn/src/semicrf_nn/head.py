@@ -14,12 +14,12 @@ from semicrf_nn.decisions import Method
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_nn.durations import Durations
 from semicrf_nn.impossible import check_possible
+from semicrf_nn.losses import Reduction, check_reduction, reduced
 from semicrf_reference import eager
 from semicrf_spec import Segment
 from semicrf_spec.operators import Segmentation, can_look, check_label_grid
 
 Lengths = Tensor | Sequence[int] | None
-Reduction = Literal["mean", "sum", "none"]
 Supervision = Literal["segments", "labels"]
 
 
@@ -153,11 +153,14 @@ class SemiMarkovCRFHead(nn.Module):
         *,
         supervision: Supervision = "segments",
         reduction: Reduction = "mean",
+        sequence_weight: Tensor | Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
     ) -> Tensor:
         """Negative log-likelihood, float64 nats.
 
             supervision="segments":  -log p(segments), a run of one label taken as one segment
             supervision="labels":    -log of the summed p of every segmentation that agrees with the labels
+            label_smoothing=e:       1 - e times that, and e times the mean of -log p over all that is allowed
 
         Args:
             hidden: as in `distribution`.
@@ -165,22 +168,39 @@ class SemiMarkovCRFHead(nn.Module):
             labels_or_segments: `(B, T)` integer labels; or a `Segmentation` or one list of
                 `(start, end, label)` per sequence. With `supervision="labels"`, `-100` is unknown.
             supervision: what the labels say.
-            reduction: `"mean"` over sequences, `"sum"`, or `"none"` for `(B,)`, where impossible gold has
-                an infinite loss.
+            reduction: `"mean"` over sequences, `"token"` over positions, `"sum"`, or `"none"` for `(B,)`,
+                where impossible gold has an infinite loss.
+            sequence_weight: `(B,)` weights, at least 0, which a mean is divided by; 1 if missing.
+            label_smoothing: in `[0, 1)`.
         Raises: ValueError naming the sequence and the segment that is at fault: longer than max_duration, a
             gap, an overlap, a label out of range, or ruled out by the head's constraints.
-        Cost: that of `SemiCRF.log_prob`.
+        Cost: that of `SemiCRF.log_prob`; of `cross_entropy` too where labels are smoothed.
         """
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+        check_reduction(reduction)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing is {label_smoothing}; expected at least 0 and less than 1")
         distribution = self.distribution(hidden, lengths)
         gold = _gold(distribution, labels_or_segments, supervision)
         losses = -distribution.log_prob(gold)
-        if reduction == "none":
-            return losses
-        if can_look(losses):
+        if reduction != "none" and can_look(losses):
             check_possible(distribution, gold, losses)
-        return losses.mean() if reduction == "mean" else losses.sum()
+        if label_smoothing > 0.0:
+            spread = distribution.uniform().cross_entropy(distribution)
+            losses = (1.0 - label_smoothing) * losses + label_smoothing * spread
+        weight = None if sequence_weight is None else torch.as_tensor(sequence_weight, device=hidden.device)
+        return reduced(losses, distribution.lengths, reduction, weight)
+
+    def parameter_norm(self, p: float = 2.0) -> Tensor:
+        """`sum |parameter|**p` over transition, duration, start and end, but not the projection: a penalty.
+
+        Args:
+            p: above 0; 2 is weight decay, 1 favours zeros.
+        """
+        total = self.start.new_zeros(())
+        for name, parameter in self.named_parameters():
+            if not name.startswith("projection"):
+                total = total + parameter.abs().pow(p).sum()
+        return total
 
     def decode(self, hidden: Tensor, lengths: Lengths = None, *, method: Method = "viterbi") -> Segmentation:
         """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`.
