@@ -184,6 +184,16 @@ def test_decoding_obeys_constraints_and_refuses_unknown_methods():
         p.decode("best")
 
 
+def test_boundaries_and_numbers_of_segments_are_those_expected(named):
+    p = distribution(named)
+    boundary = p.posteriors.boundary
+    for b, listed in enumerate(enumerate_batch(named)):
+        starts = np.array([listed.counts(y)["begins"] for y in listed.all])
+        expected = np.tensordot(listed.probabilities, starts, axes=1)
+        assert_close(boundary[b], expected.sum(-1), FLOAT64_POSTERIOR)
+        assert_close(p.expected_counts[b], expected.sum(0), FLOAT64_POSTERIOR)
+
+
 COSTS = ("position", "begins", "ends", "transitions", "durations")
 
 

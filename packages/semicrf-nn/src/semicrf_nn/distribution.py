@@ -133,6 +133,14 @@ class SemiCRF(Distribution):
         return self._backend.posteriors(**self._terms)
 
     @property
+    def expected_counts(self) -> Tensor:
+        """`(B, C)` expected number of segments of each label.
+
+        Cost: that of `posteriors`.
+        """
+        return self.posteriors.begins.sum(1)
+
+    @property
     def mode(self) -> Segmentation:  # type: ignore[override]  # an event is no tensor
         """The segmentation of highest score (Viterbi), with its `.scores` in nats.
 

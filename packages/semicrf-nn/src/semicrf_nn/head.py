@@ -220,7 +220,7 @@ class SemiMarkovCRFHead(nn.Module):
 
     def compute_boundary_marginals(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
         """`(B, T)` probability that a segment begins at position t; 1 at position 0, 0 past the lengths."""
-        return self.distribution(hidden, lengths).posteriors.begins.sum(-1)
+        return self.distribution(hidden, lengths).posteriors.boundary
 
     def compute_entropy_streaming(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
         """`(B,)` float64 nats: log_partition less expected score, on the head's backend. Exact."""

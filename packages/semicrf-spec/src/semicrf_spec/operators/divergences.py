@@ -150,7 +150,7 @@ def _where_defined(
     forbidden = expects_forbidden(posteriors, theirs)
     if theirs.cuts is not None:
         kept = theirs.cuts if ours.cuts is None else theirs.cuts & ~ours.cuts
-        across = posteriors.position.sum(-1) - posteriors.begins.sum(-1)
+        across = posteriors.position.sum(-1) - posteriors.boundary
         crossed = kept[:, 1:] & (across[:, 1:] > CROSSING[across.dtype])
         forbidden = forbidden | crossed.any(1)
     total = torch.where(forbidden, math.inf, total)

@@ -29,6 +29,11 @@ class Posteriors(NamedTuple):
     transitions: Tensor
     durations: Tensor
 
+    @property
+    def boundary(self) -> Tensor:
+        """`(B, T)` probability that a segment begins at t, whatever its label; 1 at position 0."""
+        return self.begins.sum(-1)
+
 
 def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
     """`E[score]`, the inner product of expected counts and potentials: `(B,)` float64 nats.
