@@ -180,7 +180,7 @@ def test_bad_options_of_the_loss_are_named():
     )
     with pytest.raises(ValueError, match="reduction is 'average'; expected one of 'mean', 'sum', 'token', '"):
         head.compute_loss(emissions, None, labels, reduction="average")
-    with pytest.raises(ValueError, match="supervision is 'weak'; expected 'segments' or 'labels'"):
+    with pytest.raises(ValueError, match="supervision is 'weak'; expected one of 'segments', 'labels'"):
         head.compute_loss(emissions, None, labels, supervision="weak")
     with pytest.raises(ValueError, match=r"needs a .* tensor of labels"):
         head.compute_loss(emissions, None, [[(0, T, 0)]], supervision="labels")

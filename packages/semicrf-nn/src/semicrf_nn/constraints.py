@@ -60,6 +60,12 @@ def positive(name: str, value: int) -> int:
     return number
 
 
+def check_one_of(name: str, value: str, legal: Sequence[str]) -> None:
+    """Raise ValueError, naming the argument, unless the value is one of the legal ones."""
+    if value not in legal:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, legal))}")
+
+
 def per_class(name: str, value: int | Sequence[int], num_classes: int) -> list[int]:
     """One positive duration for each class, from one number for all or one each.
 

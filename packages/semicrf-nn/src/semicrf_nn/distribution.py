@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from semicrf_nn.conditions import (
     with_segments,
     without_scores,
 )
-from semicrf_nn.constraints import ForbiddenTransitions
-from semicrf_nn.decisions import Method, check_method, position_gains
+from semicrf_nn.constraints import ForbiddenTransitions, check_one_of
+from semicrf_nn.decisions import Method, position_gains
 from semicrf_spec import UNKNOWN, Potentials
 from semicrf_spec.operators import (
     Posteriors,
@@ -167,7 +167,8 @@ class SemiCRF(Distribution):
         Cost: that of `mode`; for `"position"` that of `posteriors` and of two of them.
         Source: minimum-risk decoding, Bickel & Doksum 1977; by posteriors, Rabiner 1989.
         """
-        if check_method(method) == "viterbi":
+        check_one_of("method", method, get_args(Method))
+        if method == "viterbi":
             return self.mode
         with torch.no_grad():
             gains = position_gains(self.potentials, self.posteriors.position)

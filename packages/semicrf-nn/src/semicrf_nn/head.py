@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from semicrf_nn.backends import BackendName, check_backend
-from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, positive, transition_mask
+from semicrf_nn.constraints import (
+    ForbiddenTransitions,
+    check_one_of,
+    duration_mask,
+    per_class,
+    positive,
+    transition_mask,
+)
 from semicrf_nn.decisions import Method
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_nn.durations import Durations
 from semicrf_nn.impossible import check_possible
-from semicrf_nn.losses import Reduction, check_reduction, reduced
+from semicrf_nn.losses import Reduction, reduced
 from semicrf_reference import eager
 from semicrf_spec import Segment
 from semicrf_spec.operators import Segmentation, can_look, check_label_grid
@@ -176,7 +183,7 @@ class SemiMarkovCRFHead(nn.Module):
             gap, an overlap, a label out of range, or ruled out by the head's constraints.
         Cost: that of `SemiCRF.log_prob`; of `cross_entropy` too where labels are smoothed.
         """
-        check_reduction(reduction)
+        check_one_of("reduction", reduction, get_args(Reduction))
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing is {label_smoothing}; expected at least 0 and less than 1")
         distribution = self.distribution(hidden, lengths)
@@ -243,8 +250,7 @@ def _gold(
     distribution: SemiCRF, given: Tensor | Segments, supervision: Supervision
 ) -> Segmentation | Tensor | Segments:
     """What the likelihood is of: segments, or labels however they are cut."""
-    if supervision not in ("segments", "labels"):
-        raise ValueError(f"supervision is {supervision!r}; expected 'segments' or 'labels'")
+    check_one_of("supervision", supervision, get_args(Supervision))
     if hasattr(given, "__array__"):
         given = torch.as_tensor(given, device=distribution.potentials.emissions.device)
     if not isinstance(given, Tensor):

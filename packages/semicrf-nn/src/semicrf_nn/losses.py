@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,17 +10,6 @@ from torch import Tensor
 from semicrf_spec.operators import can_look
 
 Reduction = Literal["mean", "sum", "token", "none"]
-
-
-def check_reduction(reduction: str) -> Reduction:
-    """The reduction.
-
-    Raises: ValueError for an unknown one.
-    """
-    names = get_args(Reduction)
-    if reduction not in names:
-        raise ValueError(f"reduction is {reduction!r}; expected one of {', '.join(map(repr, names))}")
-    return cast(Reduction, reduction)
 
 
 def reduced(losses: Tensor, lengths: Tensor, reduction: Reduction, weight: Tensor | None = None) -> Tensor:
