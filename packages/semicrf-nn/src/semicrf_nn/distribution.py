@@ -195,7 +195,7 @@ class SemiCRF(Distribution):
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
 
         Differentiable, on a GPU with `backend="eager"` only.
-        Cost: that of `posteriors`; of its gradient about ten times that, on a CPU.
+        Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
         """
         return self._backend.entropy(**self._terms)
 
