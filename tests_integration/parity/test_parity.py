@@ -6,7 +6,7 @@ The GPU kernels have a session of their own, `nox -s kernels`, which holds them 
 import pytest
 
 from semicrf_reference import compiled, eager
-from semicrf_spec.testing import MAX_DURATIONS, case, case_names, random_potentials
+from semicrf_spec.testing import MAX_DURATIONS, case, case_names, edge_case_names, random_potentials
 from tests_integration.parity.chain import assert_agree, enumeration, head_distribution
 
 pytestmark = pytest.mark.parity
@@ -27,6 +27,11 @@ def link(request):
 @pytest.mark.parametrize("name", case_names())
 def test_each_link_holds_on_every_named_case(link, name, max_duration):
     assert_agree(*link, case(name, max_duration))
+
+
+@pytest.mark.parametrize("name", edge_case_names())
+def test_the_oracle_alone_holds_where_transitions_depend_on_durations(name):
+    assert_agree(*LINKS["eager-enumeration"], case(name))
 
 
 @pytest.mark.parametrize(("batch", "time", "max_duration", "classes"), [(3, 60, 12, 5), (2, 40, 70, 3)])

@@ -52,9 +52,14 @@ BY_PLACE = Potentials(
         "duration": np.random.default_rng(42).standard_normal((2, 3, 2)),
     }
 )
+BY_SEGMENT = Potentials(
+    **{**dict(FULL.items()), "duration": np.random.default_rng(43).standard_normal((2, 4, 3, 2))}
+)
 CHECKED = [(FULL, name) for name in differentiable(dict(FULL.items()))]
 CHECKED += [(BY_PLACE, "transition"), (BY_PLACE, "duration"), (BY_PLACE, "emissions")]
-IDS = [name if potentials is FULL else f"{name}-by-place" for potentials, name in CHECKED]
+CHECKED += [(BY_SEGMENT, "duration"), (BY_SEGMENT, "emissions")]
+SUFFIXES = {FULL: "", BY_PLACE: "-by-place", BY_SEGMENT: "-by-segment"}
+IDS = [name + SUFFIXES[potentials] for potentials, name in CHECKED]
 
 
 @pytest.mark.parametrize(("potentials", "name"), CHECKED, ids=IDS)
@@ -77,7 +82,9 @@ def test_second_derivative_of_log_partition_by_each_term_is_the_slope_of_the_fir
     assert gradgradcheck(log_partition, terms[name].clone().requires_grad_())
 
 
-@pytest.mark.parametrize("potentials", [FULL, BY_PLACE, case("ties")], ids=["full", "by-place", "ties"])
+@pytest.mark.parametrize(
+    "potentials", [FULL, BY_PLACE, BY_SEGMENT, case("ties")], ids=["full", "by-place", "by-segment", "ties"]
+)
 def test_second_derivatives_mix_all_terms(backend, potentials):
     terms = leaves(potentials)
 
@@ -88,7 +95,7 @@ def test_second_derivatives_mix_all_terms(backend, potentials):
 
 
 @pytest.mark.parametrize("name", ["entropy", "posteriors"])
-@pytest.mark.parametrize("potentials", [FULL, BY_PLACE], ids=["full", "by-place"])
+@pytest.mark.parametrize("potentials", [FULL, BY_PLACE, BY_SEGMENT], ids=["full", "by-place", "by-segment"])
 def test_gradients_of_expectations_are_their_slopes(backend, name, potentials):
     terms = leaves(potentials)
 

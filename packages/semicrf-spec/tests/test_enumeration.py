@@ -187,7 +187,7 @@ def test_expected_counts_agree_on_segments_positions_and_boundaries(name):
     for sequence in allowed(name):
         counts = sequence.posteriors
         number = float(np.sum(sequence.probabilities * [len(segments) for segments in sequence.all]))
-        d = np.arange(1, len(counts["durations"]) + 1)[:, None]
+        d = np.arange(1, sequence.terms.max_duration + 1)[:, None]
         within = 1.0 if sequence.length else 0.0
         for term in ("durations", "begins", "ends"):
             assert_close(counts[term].sum(), number, FLOAT64_POSTERIOR, term)

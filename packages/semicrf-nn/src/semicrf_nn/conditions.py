@@ -85,55 +85,59 @@ def _any(mask: Tensor) -> bool:
 
 def with_segments(potentials: Potentials[Tensor], segments: KnownSegments) -> Potentials[Tensor]:
     """Only segmentations that hold given segments, one list a sequence; label `-100` is any label."""
-    batch, time, classes = potentials.shape
-    if len(segments) != batch:
-        raise ValueError(f"{len(segments)} lists of segments given; expected B = {batch}, one a sequence")
+    batch, time, _ = potentials.shape
     labels = np.full((batch, time), UNKNOWN)
     boundaries = np.full((batch, time + 1), UNKNOWN)
-    for b, (known, length) in enumerate(zip(segments, lengths_of(potentials).tolist(), strict=True)):
-        end = 0
-        for segment, number in sorted((_segment(s, b, i), i) for i, s in enumerate(known)):
-            where = f"sequence {b}, segment {number}"
-            _check_known(segment, end, length, classes, potentials.max_duration, where)
-            start, end, label = segment
+    for b, known in enumerate(placed(segments, potentials)):
+        free = 0
+        for (start, end, label), number in sorted((segment, i) for i, segment in enumerate(known)):
+            where = f"sequence {b}, segment {number} {(start, end, label)}"
+            if start < free:
+                raise ValueError(f"{where} overlaps another: expected at most one segment at a position")
+            if end - start > potentials.max_duration:
+                raise ValueError(
+                    f"{where} lasts {end - start} positions; expected at most max_duration = "
+                    f"{potentials.max_duration}"
+                )
             labels[b, start:end] = label
             boundaries[b, start + 1 : end] = 0
             boundaries[b, [start, end]] = 1
+            free = end
     device = potentials.emissions.device
     found = with_labels(potentials, torch.from_numpy(labels).to(device))
     return with_boundaries(found, torch.from_numpy(boundaries[:, :time]).to(device))
 
 
-def _segment(given: Any, sequence: int, number: int) -> Segment:
+def placed(segments: KnownSegments, potentials: Potentials[Tensor]) -> list[list[Segment]]:
+    """Some segments of each sequence, in any order, once they lie within it; label `-100` is any label.
+
+    Raises: ValueError naming the sequence and the segment that does not.
+    """
+    batch, _, classes = potentials.shape
+    if len(segments) != batch:
+        raise ValueError(f"{len(segments)} lists of segments given; expected B = {batch}, one a sequence")
+    return [
+        [_segment(segment, length, classes, f"sequence {b}, segment {i}") for i, segment in enumerate(given)]
+        for b, (given, length) in enumerate(zip(segments, lengths_of(potentials).tolist(), strict=True))
+    ]
+
+
+def _segment(given: Any, length: int, num_classes: int, where: str) -> Segment:
     try:
-        start, end, label = given
-        return Segment(index(start), index(end), index(label))
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"sequence {sequence}, segment {number} is {given!r}; expected three integers (start, end, label)"
-        ) from None
-
-
-def _check_known(
-    segment: Segment, free: int, length: int, num_classes: int, max_duration: int, where: str
-) -> None:
+        segment = Segment(*map(index, given))
+    except TypeError:
+        raise ValueError(f"{where} is {given!r}; expected three integers (start, end, label)") from None
     start, end, label = segment
-    if not free <= start < end <= length:
-        fault = "overlaps another" if start < free else "does not fit"
+    if not 0 <= start < end <= length:
         raise ValueError(
-            f"{where} {tuple(segment)} {fault}: expected 0 <= start < end <= length = {length}, and at most "
-            "one segment at a position"
+            f"{where} {tuple(segment)} does not fit: expected 0 <= start < end <= length = {length}"
         )
     if not (0 <= label < num_classes or label == UNKNOWN):
         raise ValueError(
             f"{where} {tuple(segment)} has a label out of range: expected 0 <= label < {num_classes}, or "
             f"{UNKNOWN} where it is unknown"
         )
-    if end - start > max_duration:
-        raise ValueError(
-            f"{where} {tuple(segment)} lasts {end - start} positions; expected at most max_duration = "
-            f"{max_duration}"
-        )
+    return segment
 
 
 def with_forbidden_transitions(

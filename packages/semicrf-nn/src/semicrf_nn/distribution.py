@@ -22,12 +22,15 @@ from semicrf_nn.conditions import (
     without_scores,
 )
 from semicrf_nn.constraints import ForbiddenTransitions, check_one_of
-from semicrf_nn.decisions import Method, position_gains
+from semicrf_nn.decisions import Method, expected_cost, position_gains, segment_gains
+from semicrf_nn.positions import entropy_of_labels, log_prob_of_labels
+from semicrf_nn.whole_segments import by_segment, picked
 from semicrf_spec import UNKNOWN, Potentials
 from semicrf_spec.operators import (
     Posteriors,
     Segmentation,
     can_look,
+    check_label_grid,
     check_tensors,
     expected_score,
     lengths_of,
@@ -133,6 +136,32 @@ class SemiCRF(Distribution):
         return self._backend.posteriors(**self._terms)
 
     @property
+    def segment_posteriors(self) -> Tensor:
+        """`(B, T, K, C)` probability of every segment: of label c over `[s, s + d)`, at s and d - 1.
+
+        Differentiable. Of some segments `segment_probabilities` gives those.
+        Cost: O(B T C (K + C)) time, O(B T K C) memory.
+        Source: Sarawagi & Cohen 2004.
+        """
+        return self._with(by_segment(self.potentials)).posteriors.durations
+
+    def segment_probabilities(self, segments: KnownSegments | Segmentation) -> list[Tensor]:
+        """The probability that a segmentation holds given segments, each by itself: how sure an answer is.
+
+            p(segment) = sum of p(y) over every y that holds it
+
+        Args:
+            segments: one list of `(start, end, label)` a sequence, in any order, overlapping or not; label
+                `-100` is any label. Or a `Segmentation`, as of `decode`.
+        Returns: a tensor for each sequence, `(number of its segments,)`, differentiable; 0 for a segment
+            longer than K.
+        Raises: ValueError naming the sequence and the segment that does not fit into it.
+        Cost: that of `segment_posteriors`.
+        """
+        lists = segments.to_list() if isinstance(segments, Segmentation) else segments
+        return picked(self.segment_posteriors, lists, self.potentials)
+
+    @property
     def expected_counts(self) -> Tensor:
         """`(B, C)` expected number of segments of each label.
 
@@ -153,24 +182,30 @@ class SemiCRF(Distribution):
     def decode(self, method: Method = "viterbi") -> Segmentation:
         """The segmentation to answer with: the most probable, or that of the fewest expected mistakes.
 
-            viterbi:   argmax_y p(y)
-            position:  argmax_y sum_t p(label at t = y_t),  and of those labelled alike the most probable
+            viterbi:     argmax_y p(y)
+            position:    argmax_y sum_t p(label at t = y_t),  and of those labelled alike the most probable
+            segment_f1:  argmax_y sum of p(segment) over the segments of y
 
-        Under `"position"` no other allowed segmentation has more positions of the right label on average; its
-        segments obey every constraint, which the likeliest labels, each by itself, need not.
+        Under `"position"` no other allowed segmentation has more positions of the right label on average,
+        under `"segment_f1"` none has more segments of which begin, end and label are right. Both obey every
+        constraint, which the likeliest labels, each by itself, need not.
 
         Args:
-            method: `"viterbi"`, which is `mode`, or `"position"`.
+            method: `"viterbi"`, which is `mode`, `"position"` or `"segment_f1"`.
         Returns: `Segmentation` with its `.scores` in nats, not differentiable; without segments where nothing
             is allowed.
-        Raises: ValueError for another method.
-        Cost: that of `mode`; for `"position"` that of `posteriors` and of two of them.
+        Raises: ValueError for another method; for `"segment_f1"` on a GPU, which needs `backend="eager"`.
+        Cost: that of `mode`; for `"position"` that of `posteriors` and of two of them, for `"segment_f1"`
+            that of `segment_posteriors` and of one.
         Source: minimum-risk decoding, Bickel & Doksum 1977; by posteriors, Rabiner 1989.
         """
         check_one_of("method", method, get_args(Method))
         if method == "viterbi":
             return self.mode
         with torch.no_grad():
+            if method == "segment_f1":
+                found = self._with(segment_gains(self.potentials, self.segment_posteriors)).mode
+                return Segmentation(found.labels, found.durations, found.lengths, self.score(found))
             gains = position_gains(self.potentials, self.posteriors.position)
             labels = self._with(gains).mode.to_labels(fill=UNKNOWN)
             return self._with(with_labels(self.potentials, labels)).mode
@@ -258,28 +293,19 @@ class SemiCRF(Distribution):
 
         Args:
             costs: of the counts of `posteriors`, by their names: position, begins, ends, transitions,
-                durations; finite, and of shapes that broadcast to theirs.
-        Returns: differentiable, on a GPU with `backend="eager"` only.
+                durations; or of `segments`, `(B, T, K, C)`, one for every segment. Finite where they may be
+                met, and of shapes that broadcast to those of the counts.
+        Returns: differentiable.
         Raises: ValueError for another name or shape.
-        Cost: that of `posteriors`.
+        Cost: that of `posteriors`; of `segment_posteriors` for costs of segments.
         Source: Li & Eisner 2009.
         """
-        posteriors = self.posteriors
-        total = torch.zeros_like(self.lengths, dtype=torch.float64)
-        for name, cost in costs.items():
-            if name not in Posteriors._fields:
-                expected = ", ".join(Posteriors._fields)
-                raise ValueError(f"costs are given for {name!r}; expected some of {expected}")
-            counts = getattr(posteriors, name)
-            try:
-                spread = torch.as_tensor(cost, device=counts.device).expand(counts.shape)
-            except RuntimeError:
-                raise ValueError(
-                    f"the cost of {name} has shape {tuple(cost.shape)}; expected one that broadcasts to "
-                    f"{tuple(counts.shape)}"
-                ) from None
-            total = total + (counts.double() * spread).flatten(1).sum(1)
-        return total
+        if "segments" not in costs:
+            return expected_cost(self.posteriors, None, costs)
+        posteriors = self._with(by_segment(self.potentials)).posteriors
+        segments, durations = posteriors.durations, self.potentials.duration
+        own = segments if durations.ndim == 4 else segments.sum(1)
+        return expected_cost(posteriors._replace(durations=own), segments, costs)
 
     def uniform(self) -> SemiCRF:
         """The distribution under which everything that is allowed is equally probable."""
@@ -317,6 +343,32 @@ class SemiCRF(Distribution):
         else:
             numerator = self.score(value)
         return torch.where(numerator > -torch.inf, numerator - self.log_partition, -torch.inf)
+
+    def position_log_prob(self, labels: Tensor) -> Tensor:
+        """Log-probability of the label of each position by itself, whatever the others bear.
+
+            log p(label at t = labels[t]) = log posteriors.position[t, labels[t]]
+
+        and by a scan of its own, log_partition with that label known less log_partition, for each position
+        where p is below 1e-4 (on a GPU 1e-2): the difference that a posterior is has too few digits there.
+
+        Args:
+            labels: `(B, T)` integers, `-100` where unknown; past the lengths anything may stand.
+        Returns: `(B, T)` float64 nats, differentiable; 0 where the label is unknown and past the lengths.
+        Raises: ValueError naming the sequence and the position of a label out of range.
+        Cost: that of `posteriors`, and a `log_partition` for each position of a label that is as improbable.
+        Source: Kakade, Teh & Roweis 2002.
+        """
+        check_label_grid(labels, self.potentials.shape[:2])
+        found = self.posteriors.position
+        return log_prob_of_labels(self.potentials, found, labels, lambda p: self._with(p).log_partition)
+
+    def position_entropy(self) -> Tensor:
+        """`(B, T)` nats: how unsure the label of each position is by itself, 0 past the lengths.
+
+        Differentiable. Cost: that of `posteriors`.
+        """
+        return entropy_of_labels(self.posteriors.position)
 
     def constrained(
         self,

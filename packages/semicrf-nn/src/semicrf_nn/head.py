@@ -22,8 +22,9 @@ from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_nn.durations import Durations
 from semicrf_nn.impossible import check_possible
 from semicrf_nn.losses import Reduction, reduced
+from semicrf_nn.positions import position_weights
 from semicrf_reference import eager
-from semicrf_spec import Segment
+from semicrf_spec import UNKNOWN, Segment
 from semicrf_spec.operators import Segmentation, can_look, check_label_grid
 
 Lengths = Tensor | Sequence[int] | None
@@ -162,12 +163,15 @@ class SemiMarkovCRFHead(nn.Module):
         reduction: Reduction = "mean",
         sequence_weight: Tensor | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        class_weight: Tensor | Sequence[float] | None = None,
+        position_weight: Tensor | Sequence[Sequence[float]] | None = None,
     ) -> Tensor:
         """Negative log-likelihood, float64 nats.
 
             supervision="segments":  -log p(segments), a run of one label taken as one segment
             supervision="labels":    -log of the summed p of every segmentation that agrees with the labels
             label_smoothing=e:       1 - e times that, and e times the mean of -log p over all that is allowed
+            weights of positions:    -sum_t w[t] log p(label at t),  w = class_weight[label] * position_weight
 
         Args:
             hidden: as in `distribution`.
@@ -175,18 +179,34 @@ class SemiMarkovCRFHead(nn.Module):
             labels_or_segments: `(B, T)` integer labels; or a `Segmentation` or one list of
                 `(start, end, label)` per sequence. With `supervision="labels"`, `-100` is unknown.
             supervision: what the labels say.
-            reduction: `"mean"` over sequences, `"token"` over positions, `"sum"`, or `"none"` for `(B,)`,
-                where impossible gold has an infinite loss.
+            reduction: `"mean"` over sequences, `"token"` over positions and what they weigh, `"sum"`, or
+                `"none"` for `(B,)`, where impossible gold has an infinite loss.
             sequence_weight: `(B,)` weights, at least 0, which a mean is divided by; 1 if missing.
             label_smoothing: in `[0, 1)`.
+            class_weight: `(C,)`, at least 0: what each label counts. A likelihood of segments has no parts by
+                label, so with this or the next the loss is that of positions by themselves, as
+                `SemiCRF.position_log_prob` has it, whatever the supervision.
+            position_weight: `(B, T)`, at least 0: what each position counts, such as how unsure it is.
         Raises: ValueError naming the sequence and the segment that is at fault: longer than max_duration, a
             gap, an overlap, a label out of range, or ruled out by the head's constraints.
-        Cost: that of `SemiCRF.log_prob`; of `cross_entropy` too where labels are smoothed.
+        Cost: that of `SemiCRF.log_prob`; of `cross_entropy` too where labels are smoothed. With weights of
+            positions that of `SemiCRF.position_log_prob`.
         """
         check_one_of("reduction", reduction, get_args(Reduction))
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing is {label_smoothing}; expected at least 0 and less than 1")
         distribution = self.distribution(hidden, lengths)
+        weight = None if sequence_weight is None else torch.as_tensor(sequence_weight, device=hidden.device)
+        if class_weight is not None or position_weight is not None:
+            if label_smoothing > 0.0:
+                raise ValueError("label_smoothing is for a likelihood of segmentations, not one of positions")
+            labels = _labels_of(distribution, labels_or_segments)
+            counted = position_weights(labels, class_weight, position_weight, self.num_classes)
+            log_probs = distribution.position_log_prob(labels)
+            losses = -torch.where(counted > 0.0, counted * log_probs, 0.0).sum(1)
+            if reduction != "none":
+                check_possible(distribution, labels, losses)
+            return reduced(losses, counted.sum(1), reduction, weight)
         gold = _gold(distribution, labels_or_segments, supervision)
         losses = -distribution.log_prob(gold)
         if reduction != "none" and can_look(losses):
@@ -194,7 +214,6 @@ class SemiMarkovCRFHead(nn.Module):
         if label_smoothing > 0.0:
             spread = distribution.uniform().cross_entropy(distribution)
             losses = (1.0 - label_smoothing) * losses + label_smoothing * spread
-        weight = None if sequence_weight is None else torch.as_tensor(sequence_weight, device=hidden.device)
         return reduced(losses, distribution.lengths, reduction, weight)
 
     def parameter_norm(self, p: float = 2.0) -> Tensor:
@@ -244,6 +263,14 @@ def _masked(hidden: Tensor, lengths: Tensor | None) -> Tensor:
         return hidden
     past = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
     return hidden.masked_fill(past[:, :, None], 0.0)
+
+
+def _labels_of(distribution: SemiCRF, given: Tensor | Segments) -> Tensor:
+    """`(B, T)` int64 labels, unknown past the lengths."""
+    gold = _gold(distribution, given, "labels" if hasattr(given, "__array__") else "segments")
+    labels = gold if isinstance(gold, Tensor) else distribution._segmentation(gold).to_labels(UNKNOWN)
+    past = torch.arange(labels.shape[1], device=labels.device) >= distribution.lengths[:, None]
+    return labels.long().masked_fill(past, UNKNOWN)
 
 
 def _gold(

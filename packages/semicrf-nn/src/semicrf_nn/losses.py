@@ -12,17 +12,17 @@ from semicrf_spec.operators import can_look
 Reduction = Literal["mean", "sum", "token", "none"]
 
 
-def reduced(losses: Tensor, lengths: Tensor, reduction: Reduction, weight: Tensor | None = None) -> Tensor:
+def reduced(losses: Tensor, sizes: Tensor, reduction: Reduction, weight: Tensor | None = None) -> Tensor:
     """The losses of sequences, weighted, in one number unless `reduction` is `"none"`.
 
         mean:   sum_b weight[b] * losses[b] / sum_b weight[b]
-        token:  sum_b weight[b] * losses[b] / sum_b weight[b] * lengths[b]
+        token:  sum_b weight[b] * losses[b] / sum_b weight[b] * sizes[b]
 
     A sequence of weight 0 counts for nothing, whatever its loss. 0 where all weigh nothing.
 
     Args:
         losses: `(B,)` nats.
-        lengths: `(B,)` positions.
+        sizes: `(B,)` positions, or what their weights sum to.
         reduction: how.
         weight: `(B,)`, at least 0; 1 if missing.
     Raises: ValueError for weights of another shape or below 0.
@@ -41,6 +41,6 @@ def reduced(losses: Tensor, lengths: Tensor, reduction: Reduction, weight: Tenso
         return weighted
     if reduction == "sum":
         return weighted.sum()
-    parts = shares if reduction == "mean" else shares * lengths
+    parts = shares if reduction == "mean" else shares * sizes
     total = parts.sum()
     return weighted.sum() / torch.where(total > 0.0, total, 1.0)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from array_api_compat import array_namespace, device
 
-from semicrf_spec.potentials import Potentials
+from semicrf_spec.potentials import Potentials, axes_of
 
 A = TypeVar("A")
 Out = TypeVar("Out")
@@ -16,10 +16,11 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, eq=False)
 class DensePotentials(Potentials[A]):
-    """`Potentials` in the widest legal shapes.
+    """`Potentials` with every term present, and of each sequence.
 
-    `transition` is `(B, T, C, C)`, `duration` `(B, K, C)`, `start` and `end` `(C,)`, everything else
-    as in `Potentials`; missing terms are zeros, missing lengths T, missing cuts false. Broadcast, not copied.
+    `transition` is `(B, T, C, C)`, or `(B, T, K, C, C)` where it depends on the duration; `duration`
+    `(B, K, C)`, or `(B, T, K, C)` where it depends on the position; `start` and `end` `(C,)`, everything else
+    as in `Potentials`. Missing terms are zeros, missing lengths T, missing cuts false. Broadcast, not copied.
     """
 
     start: A
@@ -40,6 +41,13 @@ class DensePotentials(Potentials[A]):
         def widened(term: A | None, *shape: int) -> A:
             return cast(A, xp.broadcast_to(zero if term is None else term, shape))
 
+        def with_axes(name: str, **sizes: int) -> A:
+            """A term with these axes in front, those of them that it has not."""
+            term: Any = getattr(potentials, name)
+            axes = axes_of(name, term)
+            missing = (size for letter, size in sizes.items() if letter not in axes)
+            return widened(term, *missing, *term.shape)
+
         lengths, cuts = potentials.lengths, potentials.cuts
         if lengths is None:
             lengths = xp.full((batch,), time, dtype=xp.int64, device=device(emissions))
@@ -47,8 +55,8 @@ class DensePotentials(Potentials[A]):
             cuts = xp.zeros((batch, time), dtype=xp.bool, device=device(emissions))
         return cls(
             emissions=potentials.emissions,
-            transition=widened(potentials.transition, batch, time, classes, classes),
-            duration=widened(potentials.duration, batch, potentials.max_duration, classes),
+            transition=with_axes("transition", B=batch, T=time),
+            duration=with_axes("duration", B=batch),
             start=widened(potentials.start, classes),
             end=widened(potentials.end, classes),
             begin=widened(potentials.begin, batch, time, classes),

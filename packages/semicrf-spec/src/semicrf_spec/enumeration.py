@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from semicrf_spec.dense import DensePotentials
 from semicrf_spec.potentials import Potentials
-from semicrf_spec.score import score_sequence
+from semicrf_spec.score import duration_place, score_sequence, transition_place
 from semicrf_spec.segments import UNKNOWN, Segment, segments_to_labels
 
 Floats = npt.NDArray[np.float64]
@@ -138,26 +138,28 @@ class Enumeration:
     def counts(self, segments: Segments) -> dict[str, Floats]:
         """How often one segmentation uses each score of the terms.
 
-        position, begins, ends `(T, C)`; transitions `(T, C, C)`, entry `s` at the boundary before position
-        `s`; durations `(K, C)`; first and last label `(C,)`.
+        position, begins, ends `(T, C)`; transitions `(T, C, C)` or `(T, K, C, C)`, entry `s` at the boundary
+        before position `s`; durations `(K, C)` or `(T, K, C)`; first and last label `(C,)`.
         """
-        _, time, classes = self.terms.shape
+        terms = self.terms
+        _, time, classes = terms.shape
         found = {
             "position": np.zeros((time, classes)),
             "begins": np.zeros((time, classes)),
             "ends": np.zeros((time, classes)),
-            "transitions": np.zeros((time, classes, classes)),
-            "durations": np.zeros((self.terms.max_duration, classes)),
+            "transitions": np.zeros(terms.transition.shape[1:]),
+            "durations": np.zeros(terms.duration.shape[1:]),
             "first": np.zeros(classes),
             "last": np.zeros(classes),
         }
-        for start, end, label in segments:
+        for segment in segments:
+            start, end, label = segment
             found["position"][start:end, label] = 1.0
             found["begins"][start, label] = 1.0
             found["ends"][end - 1, label] = 1.0
-            found["durations"][end - start - 1, label] += 1.0
+            found["durations"][duration_place(terms, segment)] += 1.0
         for left, right in pairwise(segments):
-            found["transitions"][right.start, left.label, right.label] = 1.0
+            found["transitions"][transition_place(terms, left, right)] = 1.0
         if segments:
             found["first"][segments[0].label] = found["last"][segments[-1].label] = 1.0
         return found

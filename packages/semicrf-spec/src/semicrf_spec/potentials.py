@@ -17,8 +17,8 @@ Out = TypeVar("Out")
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "emissions": ("B T C",),
-    "transition": ("C C", "B T C C"),
-    "duration": ("K C", "B K C"),
+    "transition": ("C C", "B T C C", "K C C", "B T K C C"),
+    "duration": ("K C", "B K C", "B T K C"),
     "start": ("C",),
     "end": ("C",),
     "begin": ("B T C",),
@@ -46,13 +46,15 @@ class Potentials(Generic[A]):
     Args:
         emissions: `(B, T, C)`, score of label c at position t.
         transition: `(C, C)` from row to column, or `(B, T, C, C)` where entry `s` serves the
-            boundary before position `s`; never used for the first segment.
-        duration: `(K, C)` or `(B, K, C)`; row `d - 1` scores a segment of `d` positions.
+            boundary before position `s`; never used for the first segment. With a duration axis,
+            `(K, C, C)` or `(B, T, K, C, C)`, row `d - 1` serves those into segments of `d` positions.
+        duration: `(K, C)` or `(B, K, C)`; row `d - 1` scores a segment of `d` positions. With a position
+            axis, `(B, T, K, C)`, entry `s` serves what begins at `s`: a score for every whole segment.
         start: `(C,)`, score of the first label. Missing means 0.
         end: `(C,)`, score of the last label. Missing means 0.
         begin: `(B, T, C)`, a segment of c begins at t. Missing means 0.
         finish: `(B, T, C)`, a segment of c has t as its last position. Missing means 0.
-        lengths: `(B,)` integers in `[0, T]`; positions past the length count for nothing.
+        lengths: `(B,)` integers in `[0, T]`; positions and segments past the length count for nothing.
             Missing means T.
         cuts: `(B, T)` booleans; where true, a segment has to begin, so none may lie across. What stands at
             position 0 and past the lengths does not matter. Missing means that none has to.
@@ -138,8 +140,6 @@ class Potentials(Generic[A]):
 
     def masked(self) -> Self:
         """The same potentials with 0 past the lengths, where anything may have stood."""
-        if self.lengths is None:
-            return self
 
         def kept(name: str, term: A) -> A:
             within = self._within(name, term)
@@ -151,13 +151,20 @@ class Potentials(Generic[A]):
         return type(self)(**{name: kept(name, term) for name, term in self.items()})
 
     def _within(self, name: str, term: Array) -> Array | None:
-        """True where a position counts, for terms that have a position axis and may be ragged."""
-        if self.lengths is None or term.ndim < 3 or not SHAPES[name][-1].startswith("B T"):
+        """True where a position, or a segment that begins there, counts; None where everything does."""
+        axes = axes_of(name, term)
+        by_segment = axes[1:3] == ("T", "K")
+        if axes[:2] != ("B", "T") or len(axes) < 3 or (self.lengths is None and not by_segment):
             return None
         xp = array_namespace(term)
-        lengths = xp.astype(self.lengths, xp.int64)
-        within = xp.arange(term.shape[1], device=device(term))[None, :] < lengths[:, None]
-        return xp.reshape(within, (*within.shape, *(1,) * (term.ndim - 2)))
+        batch, time = term.shape[:2]
+        place = xp.arange(time, device=device(term))
+        last = xp.broadcast_to(place, (batch, time))  # the last position of what begins there
+        if by_segment:
+            last = last[:, :, None] + xp.arange(term.shape[2], device=device(term))
+        stop = xp.full((batch,), time, device=device(term)) if self.lengths is None else self.lengths
+        stop = xp.reshape(xp.astype(stop, xp.int64), (-1, *(1,) * (last.ndim - 1)))
+        return xp.reshape(last < stop, (*last.shape, *(1,) * (term.ndim - last.ndim)))
 
     def check_values(self) -> None:
         """Raise unless `0 <= lengths <= T` and every score that counts is finite or `-inf`.
@@ -178,7 +185,7 @@ class Potentials(Generic[A]):
         within = self._within(name, term)
         if within is not None:
             bad = bad & within
-        if name == "transition" and term.ndim == 4:
+        if name == "transition" and axes_of(name, term)[0] == "B":
             bad[:, 0] = False  # no transition enters the first segment
         index = _first(bad)
         if index is not None:
@@ -186,6 +193,29 @@ class Potentials(Generic[A]):
             raise ValueError(
                 f"{name}[{place}] is {term[index].item()}; expected a finite score or -inf, "
                 "which forbids. Look for a division by zero or an overflow upstream"
+            )
+
+
+def axes_of(name: str, term: Array) -> tuple[str, ...]:
+    """The letters of a term's axes; no term has two shapes of one number of axes."""
+    return next(tuple(axes) for axes in _AXES[name] if len(axes) == term.ndim)
+
+
+def check_factored(potentials: Potentials[Any], backend: str, *, by_segment: bool = True) -> None:
+    """Raise unless a backend over factored potentials serves the terms, segments' own scores or not.
+
+    Raises: ValueError naming the term and the backend that does.
+    """
+    duration, transition = potentials.duration, potentials.transition
+    for name, term, served in (
+        ("transition", transition, "K" not in axes_of("transition", transition)),
+        ("duration", duration, by_segment or "T" not in axes_of("duration", duration)),
+    ):
+        if not served:
+            axes = ", ".join(axes_of(name, term))
+            raise ValueError(
+                f"{name} has shape {_shape(name, term)}, that is ({axes}), which backend={backend!r} does "
+                "not serve: use backend='eager'"
             )
 
 

@@ -62,9 +62,7 @@ def score_sequence(
     if not segments:
         return 0.0
     inner = sum(_segment_score(terms, b, segment) for segment in segments)
-    between = sum(
-        _at(terms.transition, b, right.start, left.label, right.label) for left, right in pairwise(segments)
-    )
+    between = sum(_transition_score(terms, b, left, right) for left, right in pairwise(segments))
     first, last = segments[0].label, segments[-1].label
     return _at(terms.start, first) + inner + between + _at(terms.end, last)
 
@@ -75,10 +73,26 @@ def _segment_score(terms: DensePotentials[Any], b: int, segment: Segment) -> flo
         return -np.inf
     return (
         float(np.sum(terms.emissions[b, start:end, label]))
-        + _at(terms.duration, b, end - start - 1, label)
+        + _at(terms.duration, b, *duration_place(terms, segment))
         + _at(terms.begin, b, start, label)
         + _at(terms.finish, b, end - 1, label)
     )
+
+
+def _transition_score(terms: DensePotentials[Any], b: int, left: Segment, right: Segment) -> float:
+    return _at(terms.transition, b, *transition_place(terms, left, right))
+
+
+def duration_place(terms: DensePotentials[Any], segment: Segment) -> tuple[int, ...]:
+    """Which entry of a sequence's durations scores a segment."""
+    by_position = terms.duration.ndim == 4
+    return *((segment.start,) if by_position else ()), segment.duration - 1, segment.label
+
+
+def transition_place(terms: DensePotentials[Any], left: Segment, right: Segment) -> tuple[int, ...]:
+    """Which entry of a sequence's transitions scores that a segment follows another."""
+    by_duration = terms.transition.ndim == 5
+    return right.start, *((right.duration - 1,) if by_duration else ()), left.label, right.label
 
 
 def _at(term: Any, *index: int) -> float:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semicrf_reference.compiled.covariances import covariance_batch, means_space, open_space
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
+from semicrf_reference.compiled.moments import FIRST, SECOND, TOTAL, means_space, moments_batch, open_space
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
 from semicrf_reference.compiled.ranking import rank_batch, ranks_space
-from semicrf_reference.compiled.sample import sample_batch
+from semicrf_reference.compiled.sample import sample_batch, sample_segments_batch
 from semicrf_reference.compiled.scan import (
     JOIN,
     KEEP_BACKWARD,
@@ -43,7 +43,9 @@ def log_partition(*terms: Tensor | None) -> Tensor:
     def scanned(first: int, last: int, kept: Any, state: Any) -> None:
         scan_batch(first, last, PASS, PASS + 1, problem.arrays, tuple(answers), kept, state, state)
 
-    if side_by_side(problem):
+    if problem.by_segment:
+        run_moments(problem, answers, TOTAL, problem.values())
+    elif side_by_side(problem):
         run_lanes(problem, answers, False, lambda first, last: scanned(first, last, *space()))
     else:
         run((scanned, ()), over=problem, space=space)
@@ -64,7 +66,9 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
     def all_phases(first: int, last: int, *space: Any) -> None:
         scan_batch(first, last, 0, PASS, problem.arrays, tuple(answers), *space)
 
-    if side_by_side(problem):
+    if problem.by_segment:
+        run_moments(problem, answers, FIRST, problem.values())
+    elif side_by_side(problem):
         run_lanes(problem, answers, True, lambda first, last: all_phases(first, last, *space()))
     elif batch >= threads_for(problem):
         run((all_phases, ()), over=problem, space=space)
@@ -87,17 +91,9 @@ def covariances(*arguments: Any) -> tuple[Tensor, ...]:
     count = len(SHAPES)
     terms, given, boundaries = arguments[:count], arguments[count:-1], arguments[-1]
     problem = Problem.of(terms)
-    _, time, _, classes = problem.size
     values = problem.values(given)
     answers = Answers.of_posteriors(problem, boundaries)
-
-    def space() -> tuple[tuple[Array, ...], ...]:
-        return means_space(time, classes), means_space(2, classes), open_space(problem.size)
-
-    def covaried(first: int, last: int, *space: Any) -> None:
-        covariance_batch(first, last, problem.arrays, values, tuple(answers), *space)
-
-    run((covaried, ()), over=problem, space=space)
+    run_moments(problem, answers, SECOND, values)
     found = answers.statistics(problem, boundaries)
     unknown = problem.has_unknown(values)
     for counts in found:
@@ -151,13 +147,31 @@ def sample(*arguments: Any) -> tuple[Tensor, ...]:
     def space() -> tuple[Any, ...]:
         messages = np.empty((2, 1, size.time, size.classes))
         answers = Answers.of_log_partition(size)._replace(position=messages[0])
-        return tuple(answers), kept_messages(messages[1]), scan_state(size)
+        found = tuple(answers), kept_messages(messages[1]), scan_state(size)
+        if problem.by_segment:
+            return problem.values(), *found, means_space(size.time, size.classes), open_space(size)
+        return np.empty(size.time), *found
 
     def drawn(first: int, last: int, *space: Any) -> None:
-        sample_batch(first, last, problem.arrays, uniforms, labels, durations, *space)
+        kernel = sample_segments_batch if problem.by_segment else sample_batch
+        kernel(first, last, problem.arrays, uniforms, labels, durations, *space)
 
     run((drawn, ()), over=problem, space=space)
     return torch.from_numpy(labels), torch.from_numpy(durations)
+
+
+def run_moments(problem: Problem, answers: Answers, order: Any, values: tuple[Array, ...]) -> None:
+    """Run the scans of moments."""
+    _, time, _, classes = problem.size
+
+    def space() -> tuple[tuple[Array, ...], ...]:
+        rows = 2 if order == TOTAL else time
+        return means_space(rows, classes), means_space(2, classes), open_space(problem.size)
+
+    def scanned(first: int, last: int, *space: Any) -> None:
+        moments_batch(first, last, order, problem.arrays, values, tuple(answers), *space)
+
+    run((scanned, ()), over=problem, space=space)
 
 
 def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callable[[int, int], None]) -> None:

@@ -29,7 +29,7 @@ def lanes_batch(first, last, gradients, arrays, answers, state):
     for g in range(lanes.lengths.size):
         lanes.lengths[g] = lengths[first + g] if first + g < last else 0
         lanes.high[g] = lanes.low[g] = 0.0
-    good = read_weights(lanes, transition[0, 0], duration[first:last], start, end)
+    good = read_weights(lanes, transition[0, 0], duration[first:last, 0], start, end)
     good = good and scan_forward(lanes, emissions[first:last], answers[0][first:last])
     if good and gradients:
         good = scan_backward(lanes, answers, first)
@@ -173,6 +173,6 @@ def write_sums(lanes, answers, first):
     for g in range(lanes.lengths.size):
         if lanes.lengths[g] > 0:
             for i in range(len(lanes.here)):
-                durations[0, first + g, 0, i] = lanes.covered[i, g]
+                durations[0, first + g, 0, 0, i] = lanes.covered[i, g]
                 for c in range(len(lanes.here)):
                     transitions[0, first + g, 0, i, c] = lanes.joint[i, c, g] * lanes.matrix[c, i]

@@ -93,7 +93,7 @@ def side_by_side(problem: Problem) -> bool:
     """Whether lanes may serve: a linear chain of shared transitions, the sequences alike in length."""
     batch, time, max_duration, classes = problem.size
     begin, finish, lengths = problem.arrays[6:9]
-    shared = not problem.by_position and begin.shape[2] == finish.shape[2] == 0
+    shared = not (problem.by_position or problem.by_segment) and begin.shape[2] == finish.shape[2] == 0
     if not shared or max_duration > 1 or (2 * time + classes) * classes > MOST_ENTRIES:
         return False
     positions = int(lengths.sum())

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from semicrf_spec import Potentials
 from semicrf_spec.cost import Size, scan_operations
+from semicrf_spec.potentials import check_factored
 
 Array = npt.NDArray[Any]
 
 TERMS = (
-    "Tuple((real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:], float64[:], float64[:],"
+    "Tuple((real[:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:,:,:,:], float64[:], float64[:],"
     "real[:,:,:], real[:,:,:], int64[:], boolean[:,:]))"
 )
 """Types of the arrays of a `Problem`, which may have any strides."""
@@ -43,11 +44,13 @@ class Problem:
     arrays: tuple[Array, ...]
     size: Size
     by_position: bool  # whether there is one transition for each boundary
+    by_segment: bool  # whether there is one score of a duration for each beginning
 
     @classmethod
     def of(cls, terms: Sequence[Tensor | None]) -> Self:
         """Read the arguments of an operator."""
         given: Potentials[Any] = Potentials(*terms)
+        check_factored(given, "compiled")
         given.check_values()
         batch, time, classes = given.shape
         by_position = (given.emissions, given.begin, given.finish)
@@ -64,12 +67,14 @@ class Problem:
             return array_of(term.to(torch.float64).expand(shape), np.float64)
 
         lengths, cuts = given.lengths, given.cuts
+        by_segment = given.duration.ndim == 4
+        duration = given.duration if by_segment else given.duration[..., None, :, :]
         transition = expanded(given.transition, batch, time, classes, classes)
         arrays = (
             per_position(given.emissions),
             transition,
             transition.swapaxes(2, 3),
-            expanded(given.duration, batch, given.max_duration, classes),
+            expanded(duration, batch, time, given.max_duration, classes),
             per_label(given.start),
             per_label(given.end),
             per_position(given.begin),
@@ -77,9 +82,10 @@ class Problem:
             np.full(batch, time, np.int64) if lengths is None else array_of(lengths, np.int64),
             np.empty((batch, 0), np.bool_) if cuts is None else array_of(cuts, np.bool_),
         )
-        return cls(arrays, Size(batch, time, given.max_duration, classes), given.transition.ndim == 4)
+        size = Size(batch, time, given.max_duration, classes)
+        return cls(arrays, size, given.transition.ndim == 4, by_segment)
 
-    def values(self, given: Sequence[Tensor | None]) -> tuple[Array, ...]:
+    def values(self, given: Sequence[Tensor | None] = (None,) * 7) -> tuple[Array, ...]:
         """A value of each count that `Answers.statistics` lists, as terms; each sequence has its own."""
         batch, time, max_duration, classes = self.size
         position, begins, ends, transitions, durations, first, last = given
@@ -94,12 +100,14 @@ class Problem:
 
         if transitions is not None and not self.by_position:
             transitions = transitions[:, None]
+        if durations is not None and not self.by_segment:
+            durations = durations[:, None]
         transition = read(transitions, batch, time, classes, classes)
         return (
             read(position, batch, time, classes),
             transition,
             transition.swapaxes(2, 3),
-            read(durations, batch, max_duration, classes),
+            read(durations, batch, time, max_duration, classes),
             read(first, batch, classes),
             read(last, batch, classes),
             per_position(begins),
@@ -115,14 +123,22 @@ class Problem:
         within = place < lengths[:, None]
         found = np.zeros(batch, bool)
         position, transition, _, duration, first, last, begins, ends = values[:8]
-        if not self.by_position:
-            transition = transition[:, :1]
-        for value in (position, begins, ends, transition, duration, first, last):
+        everywhere = np.ones((1, 1), bool)
+        age = np.arange(duration.shape[2])
+        fits = (place[:, None] + age)[None, :, :, None] < lengths[:, None, None, None]
+        used = (
+            (position, within),
+            (begins, within),
+            (ends, within),
+            (transition, within & (place > 0)) if self.by_position else (transition[:, :1], everywhere),
+            (duration, fits) if self.by_segment else (duration[:, :1], everywhere),
+            (first, everywhere),
+            (last, everywhere),
+        )
+        for value, live in used:
             bad = ~np.isfinite(value)
             if bad.any():
-                if value.ndim > 2 and value.shape[1] == time and value is not duration:
-                    live = within & (place > 0) if value is transition else within
-                    bad = bad & live.reshape(batch, time, *(1,) * (value.ndim - 2))
+                bad &= live.reshape(*live.shape, *(1,) * (value.ndim - live.ndim))
                 found |= bad.reshape(batch, -1).any(1)
         return found
 
@@ -141,7 +157,7 @@ class Answers(NamedTuple):
     ends: Array
     edges: Array  # (2, B, C), labels of the first and the last segment
     transitions: Array  # (2, B, 1, C, C), or (1, B, T, C, C) with one for each boundary
-    durations: Array  # (2, B, K, C)
+    durations: Array  # (2, B, 1, K, C), or (1, B, T, K, C) with one for each beginning
 
     @classmethod
     def of_log_partition(cls, size: Size) -> Self:
@@ -151,7 +167,7 @@ class Answers(NamedTuple):
         per_label = np.empty((2, 1, classes))
         return cls(
             np.empty(batch), nothing, nothing, nothing, per_label,
-            np.empty((1, 1, 1, classes, classes)), per_label[:, None],
+            np.empty((1, 1, 1, classes, classes)), per_label[:, None, None],
         )  # fmt: skip
 
     @classmethod
@@ -159,16 +175,18 @@ class Answers(NamedTuple):
         """Everything, but `begins` and `ends` only where `boundaries` are wanted."""
         batch, time, max_duration, classes = problem.size
         shape = (batch, time, classes) if boundaries else (1, 0, classes)
+
+        def zeros(apart: bool, *shape: int) -> Array:
+            return np.zeros((1, batch, time, *shape) if apart else (2, batch, 1, *shape))
+
         return cls(
             np.empty(batch),
             np.zeros((batch, time, classes)),
             np.zeros(shape),
             np.zeros(shape),
             np.zeros((2, batch, classes)),
-            np.zeros(
-                (1, batch, time, classes, classes) if problem.by_position else (2, batch, 1, classes, classes)
-            ),
-            np.zeros((2, batch, max_duration, classes)),
+            zeros(problem.by_position, classes, classes),
+            zeros(problem.by_segment, max_duration, classes),
         )
 
     def statistics(self, problem: Problem, boundaries: bool) -> tuple[Array, ...]:
@@ -179,8 +197,10 @@ class Answers(NamedTuple):
             self.position,
             self.begins if boundaries else nothing,
             self.ends if boundaries else nothing,
-            self.transitions.sum(0)[:, 0] if len(self.transitions) > 1 else self.transitions[0],
-            self.durations.sum(0),
+            *(
+                counts.sum(0)[:, 0] if len(counts) > 1 else counts[0]
+                for counts in (self.transitions, self.durations)
+            ),
             self.edges[0],
             self.edges[1],
         )
@@ -188,7 +208,7 @@ class Answers(NamedTuple):
 
 ANSWERS = (
     "Tuple((float64[::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1], float64[:,:,::1],"
-    "float64[:,:,:,:,::1], float64[:,:,:,::1]))"
+    "float64[:,:,:,:,::1], float64[:,:,:,:,::1]))"
 )
 """Types of the arrays of `Answers`."""
 

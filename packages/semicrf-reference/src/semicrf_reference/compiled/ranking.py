@@ -112,7 +112,7 @@ def rank_messages(terms, ranks):
             empty(closed)
             for d in range(1, min(longest, t + 1) + 1):
                 began = open_[(t + 1 - d) % longest]
-                more = terms.duration[d - 1, c]
+                more = terms.duration[t + 1 - d, d - 1, c]
                 merge(closed, ranks.lasted[t, c], began, more, (d - 1) * k, spare, spare_ways)
             if terms.finish.shape[1] > 0:
                 for r in range(k):

@@ -9,7 +9,8 @@ import numpy as np
 from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.halves import KEEPING
 from semicrf_reference.compiled.jit import inlined, jit, kernel
-from semicrf_reference.compiled.problem import ANSWERS, TERMS
+from semicrf_reference.compiled.moments import MEANS, OPEN, VALUES, Means, Open, scan_forward, values_of
+from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers
 from semicrf_reference.compiled.scan import begin_scan, is_cut, scan
 from semicrf_reference.compiled.state import (
     CLOSED,
@@ -68,7 +69,7 @@ def draw_label(half, at, scores, uniform, weights, exponents):
 
 
 @jit
-def draw_duration(terms, half, stop, label, uniform):
+def draw_duration(terms, half, levels, stop, label, uniform):
     """The duration of a segment of a label that ends at a boundary, by its share of `closed`.
 
     Shares are summed from the shortest on, no farther than to the one that is drawn; where scores are so
@@ -78,16 +79,16 @@ def draw_duration(terms, half, stop, label, uniform):
     score = np.float64(terms.finish[stop - 1, label]) if terms.finish.shape[1] > 0 else 0.0
     drawn, cumulative = 1, 0.0
     largest, top = 0.0, 0.0
-    for d in range(1, min(len(terms.duration), stop) + 1):
+    for d in range(1, min(terms.duration.shape[1], stop) + 1):
         at = stop - d
         if d > 1 and is_cut(terms, at + 1):
             break
         emission = np.float64(terms.emissions[at, label])
         if emission == -math.inf:
             break
-        score += emission - level_of(terms.emissions[at], 0, terms.emissions.shape[1])
+        score += emission - levels[at]
         begin = np.float64(terms.begin[at, label]) if terms.begin.shape[1] > 0 else 0.0
-        m, e = exp_wide(score + terms.duration[d - 1, label] + begin)
+        m, e = exp_wide(score + terms.duration[at, d - 1, label] + begin)
         star, scale = kept_star(half, at, label)
         cumulative += star * m / whole * power_of_two(scale + e - exponent)
         if cumulative > uniform:
@@ -99,13 +100,16 @@ def draw_duration(terms, half, stop, label, uniform):
 
 
 @jit
-def walk(terms, half, onward, uniforms, labels, durations):
-    """One sample of one sequence, from its end; `onward` are the scores of the last label."""
+def walk(terms, half, levels, onward, uniforms, labels, durations):
+    """One sample of one sequence, from its end; `onward` are the scores of the last label.
+
+    Messages are relative to the levels, what has been taken off the emissions of each position.
+    """
     stop = half.length
     weights, exponents = half.entering, half.leaving  # rows that nobody needs now
     label = draw_label(half, stop - 1, onward, uniforms[stop - 1, 0], weights, exponents)
     while label >= 0:
-        duration = draw_duration(terms, half, stop, label, uniforms[stop - 1, 1])
+        duration = draw_duration(terms, half, levels, stop, label, uniforms[stop - 1, 1])
         begun = stop - duration
         for u in range(begun, stop):
             labels[u] = label
@@ -120,8 +124,8 @@ def walk(terms, half, onward, uniforms, labels, durations):
 DRAWN = "float64[:,:,:,::1], int64[:,:,::1], int64[:,:,::1]"
 
 
-@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, {ANSWERS}, {KEPT}, {SCAN})")
-def sample_batch(first, last, arrays, uniforms, labels, durations, answers, kept, state):
+@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, float64[::1], {ANSWERS}, {KEPT}, {SCAN})")
+def sample_batch(first, last, arrays, uniforms, labels, durations, levels, answers, kept, state):
     """Samples of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
     lengths, end = arrays[8], arrays[5]
     chain, window = chain_in(state), window_in(state)
@@ -133,5 +137,38 @@ def sample_batch(first, last, arrays, uniforms, labels, durations, answers, kept
         half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
         begin_scan(terms, chain, window, half, n > 1, True)
         scan(terms, chain, window, FIRST_STEP, n, KEEPING, half)
+        for u in range(n):
+            levels[u] = level_of(terms.emissions[u], 0, terms.emissions.shape[1])
         for i in range(len(uniforms)):
-            walk(terms, half, end, uniforms[i, b], labels[i, b], durations[i, b])
+            walk(terms, half, levels, end, uniforms[i, b], labels[i, b], durations[i, b])
+
+
+@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, {VALUES}, {ANSWERS}, {KEPT}, {SCAN}, {MEANS}, {OPEN})")
+def sample_segments_batch(
+    first, last, arrays, uniforms, labels, durations, values, answers, kept, state, forward, space
+):
+    """The same where scores of whole segments are given: from the messages of the scan in nats."""
+    lengths, end = arrays[8], arrays[5]
+    means, open_ = Means(*forward), Open(*space)
+    for b in range(first, last):
+        n = lengths[b]
+        if n == 0:
+            continue
+        scan_forward(arrays, values_of(values, arrays, b), b, n, open_, means, Answers(*answers))
+        half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
+        keep_means(half, means, n)
+        for i in range(len(uniforms)):
+            walk(
+                forward_terms(arrays, b, n), half, open_.levels[0], end,
+                uniforms[i, b], labels[i, b], durations[i, b],
+            )  # fmt: skip
+
+
+@inlined
+def keep_means(half, means, n):
+    """Messages in nats, kept as wide numbers."""
+    for at in range(n):
+        half.scales[at, STAR] = half.scales[at, CLOSED] = half.good[at, STAR] = half.good[at, CLOSED] = 0.0
+        for c in range(half.stars.shape[1]):
+            half.stars[at, c], half.lifts[at, c] = exp_wide(means.star[at, c])
+            half.closeds[at, c], half.exponents[at, c] = exp_wide(means.closed[at, c])

@@ -64,7 +64,7 @@ def is_cut(terms, step):
 def take(terms, chain, window, step):
     """From `star` of a step to `closed`: segments begin, cover the position and end."""
     offset = read_emissions(terms, chain, step)
-    if len(terms.duration) == 1:
+    if terms.duration.shape[1] == 1:
         take_single(terms, chain, window, step, offset)
     else:
         if is_cut(terms, step):
@@ -96,7 +96,7 @@ def scan(terms, chain, window, first, last, mode, half):
         if mode == MEETING:
             meet_star(chain, half, step)
         take(terms, chain, window, step)
-        if mode == MEETING and len(terms.duration) == 1:
+        if mode == MEETING and terms.duration.shape[1] == 1:
             meet_single(half, step)
         elif mode == MEETING:
             meet_closed(chain, window, half, step)
@@ -138,8 +138,8 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
             continue
         middle = n // 2
         new_matrix = n > 1 and not (one_matrix and longest > 1)
-        new_durations = duration.strides[0] != 0 or rows != min(duration.shape[1], n)
-        longest, rows = max(longest, n), min(duration.shape[1], n)
+        new_durations = duration.strides[0] != 0 or rows != min(duration.shape[2], n)
+        longest, rows = max(longest, n), min(duration.shape[2], n)
         terms, terms_ = forward_terms(arrays, b, n), backward_terms(arrays, b, n)
         half = half_in(state, kept, answers, FORWARD, b, n, FIRST_STEP)
         half_ = half_in(state_, kept, answers, BACKWARD, b, n, n - middle)
@@ -179,7 +179,7 @@ def begin_scan(terms, chain, window, half, new_matrix, new_durations):
     if new_matrix:
         read_matrix(chain, terms.transition[0])
     if new_durations:
-        read_durations(window, terms.duration, half.length)
+        read_durations(window, terms.duration[0], half.length)
     chain.levels[0] = chain.levels[1] = 0.0
     clear(window)
     empty_joint(half)

@@ -194,6 +194,7 @@ def half_in(state, kept, answers, direction, b, n, first):
         stars[min(b, len(stars) - 1)], lifts, closeds, exponents, zeros[0], scales, good, closeds,
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
-        durations[direction, counted], joint, rows[13], rows[14], rows[15], rows[16], rows[17],
+        durations[min(direction, len(durations) - 1), counted, 0],
+        joint, rows[13], rows[14], rows[15], rows[16], rows[17],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import DECODING, TERMS
 from semicrf_reference.compiled.rows import move_to_front
-from semicrf_reference.compiled.terms import forward_terms
+from semicrf_reference.compiled.terms import forward_terms, read_ending
 
 
 @jit
@@ -26,12 +26,16 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
     """
     length, classes = terms.emissions.shape
     max_duration = weights.shape[1]
+    by_segment = terms.duration.strides[0] != 0
     stop = 0
     for t in range(length):
+        reach = min(max_duration, t + 1)
+        if by_segment:
+            read_ending(terms.duration, t + 1 - reach, 1, reach, max_duration - reach, weights)
         arrive_best(terms, matrix, star, closed, label, t)
         for c in range(classes):
             previous[t, c] = label[c]
-        if len(terms.duration) == 1:
+        if terms.duration.shape[1] == 1:
             take_best_single(terms, weights, star, closed, lasted, t)
             continue
         if stop == tape.shape[1]:
@@ -46,7 +50,6 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
             if terms.begin.shape[1] > 0:
                 tape[c, stop] += np.float64(terms.begin[t, c])
         stop += 1
-        reach = min(max_duration, t + 1)
         for c in range(classes):
             emission = np.float64(terms.emissions[t, c])
             best = grow(tape[c], stop - reach, emission, weights[c], max_duration - reach, reach)
@@ -122,7 +125,7 @@ def viterbi_batch(first, last, arrays, scores, labels, durations, space):
         classes, max_duration = weights.shape
         for c in range(classes):
             for d in range(max_duration):
-                weights[c, max_duration - 1 - d] = terms.duration[d, c]
+                weights[c, max_duration - 1 - d] = terms.duration[0, d, c]
         closed = rows[1]
         best_messages(terms, matrix, weights, tape, rows[0], closed, rows[2], previous, lasted)
         label = 0

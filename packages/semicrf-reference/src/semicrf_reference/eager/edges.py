@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from semicrf_reference.eager.scan import prepared
+from semicrf_reference.eager.scan import by_duration, prepared
 from semicrf_spec import LOG, Potentials, Semiring
 from semicrf_spec.potentials import check_lengths
 
@@ -24,8 +24,9 @@ def edges(potentials: Potentials[Tensor]) -> Tensor:
     terms = prepared(potentials)
     time = terms.shape[1]
     place = torch.arange(time, device=terms.emissions.device)
-    into = terms.transition.clone()
+    into = by_duration(terms).clone()
     into[:, :1] = terms.start
+    durations = terms.duration if terms.duration.ndim == 4 else terms.duration[:, None]
     lasting = terms.begin
     found = []
     for d in range(1, terms.max_duration + 1):
@@ -33,12 +34,12 @@ def edges(potentials: Potentials[Tensor]) -> Tensor:
         last = stop.clamp(max=max(time - 1, 0))
         across = terms.cuts[:, last] & (stop > place)
         lasting = torch.where(across[:, :, None], -math.inf, lasting + terms.emissions[:, last])
-        closing = terms.finish[:, last] + terms.duration[:, None, d - 1]
+        closing = terms.finish[:, last] + durations[:, :, d - 1]
         ends_here = (stop + 1 == terms.lengths[:, None])[:, :, None]
         segment = lasting + closing + torch.where(ends_here, terms.end, 0.0)
         fits = (stop < terms.lengths[:, None])[:, :, None]
         segment = torch.where(fits, segment, -math.inf)
-        found.append(into + segment[:, :, None, :])
+        found.append(into[:, :, min(d, into.shape[2]) - 1] + segment[:, :, None, :])
     return torch.stack(found, dim=2)
 
 

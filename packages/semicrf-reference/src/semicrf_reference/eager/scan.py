@@ -18,14 +18,16 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
         closed[t, c]  = finish[t-1, c] * sum_d open[t, d, c] * duration[d-1, c]
         partition     = sum_c closed[L, c] * end[c]
 
-    `star` and `closed` are alpha_star and alpha of the documentation.
+    `star` and `closed` are alpha_star and alpha of the documentation. Where transitions depend on the
+    duration, so does `star`, and every duration that a segment may reach is kept apart while it is open.
 
     Args:
         potentials: scores in nats; computed in float64.
         semiring: what sum and product mean.
     Returns: `(B,)` float64 semiring elements; `one` for an empty sequence.
     Raises: ValueError naming the argument that holds NaN or `+inf`, or the length out of range.
-    Cost: O(B T C (K + C)) time in a Python loop over T; autograd keeps O(B T C (K + C)).
+    Cost: O(B T C (K + C)) time in a Python loop over T, O(B T K C (K + C)) where transitions depend on the
+        duration; autograd keeps as much.
     Source: Murphy 2002; Yu 2010.
     """
     terms = lifted(prepared(potentials), semiring)
@@ -45,18 +47,42 @@ def messages(terms: DensePotentials[Tensor], semiring: Semiring) -> Iterator[tup
     """
     mul, total = semiring.mul, semiring.sum
     batch, _, classes = terms.shape
+    transitions = by_duration(terms)
     closed = terms.emissions.new_full((batch, classes), semiring.zero)
-    open_ = terms.emissions.new_full((batch, terms.max_duration, classes), semiring.zero)
+    # (B, age, D, C), D being 1 or, where a segment's duration counts from its beginning, K
+    open_ = closed[:, None, None].expand(-1, terms.max_duration, transitions.shape[2], -1)
     # cut up once: the gradient of a slice is as large as what it was cut from
-    positional = (terms.emissions, terms.transition, terms.begin, terms.finish, terms.cuts)
+    positional = (terms.emissions, transitions, terms.begin, terms.finish, terms.cuts, by_end(terms))
     places = zip(*(term.unbind(1) for term in positional), strict=True)
-    for t, (emissions, transition, begin, finish, cut) in enumerate(places):
-        arriving = total(mul(closed[:, :, None], transition), 1)
-        star = terms.start.expand(batch, -1) if t == 0 else arriving
-        lasting = torch.where(cut[:, None, None], semiring.zero, open_)
-        open_ = mul(shifted(mul(star, begin), lasting), emissions[:, None])
-        closed = mul(finish, total(mul(open_, terms.duration), 1))
-        yield open_, closed
+    for t, (emissions, transition, begin, finish, cut, duration) in enumerate(places):
+        arriving = total(mul(closed[:, None, :, None], transition), 2)
+        star = terms.start.expand_as(arriving) if t == 0 else arriving
+        lasting = torch.where(cut[:, None, None, None], semiring.zero, open_)
+        open_ = mul(shifted(mul(star, begin[:, None]), lasting), emissions[:, None, None])
+        ending = of_age(open_)
+        closed = mul(finish, total(mul(ending, duration), 1))
+        yield ending, closed
+
+
+def by_duration(terms: DensePotentials[Tensor]) -> Tensor:
+    """Transitions `(B, T, D, C, C)`, D being K where they depend on the duration, else 1."""
+    return terms.transition if terms.transition.ndim == 5 else terms.transition[:, :, None]
+
+
+def by_end(terms: DensePotentials[Tensor]) -> Tensor:
+    """`(B, T, K, C)`: the scores of durations by where segments end; anything of those that do not fit."""
+    time = terms.shape[1]
+    duration = terms.duration
+    if duration.ndim == 3:
+        return duration[:, None].expand(-1, time, -1, -1)
+    age = torch.arange(terms.max_duration, device=duration.device)
+    start = torch.arange(time, device=duration.device)[:, None] - age
+    return duration[:, start.clamp(min=0), age]
+
+
+def of_age(open_: Tensor) -> Tensor:
+    """`(B, K, ..., C)`: of open segments `(B, age, D, ..., C)` those that last as long as they are open."""
+    return open_[:, :, 0] if open_.shape[2] == 1 else open_.diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
 
 def prepared(potentials: Potentials[Tensor]) -> DensePotentials[Tensor]:
@@ -71,5 +97,5 @@ def lifted(terms: DensePotentials[Tensor], semiring: Semiring) -> DensePotential
 
 
 def shifted(opening: Tensor, open_: Tensor) -> Tensor:
-    """`(B, K, C)` open segments one position later: the new ones, and the old ones but the oldest."""
+    """Open segments `(B, age, ...)` one position later: the new ones, and the old ones but the oldest."""
     return torch.cat([opening[:, None], open_[:, :-1]], dim=1)

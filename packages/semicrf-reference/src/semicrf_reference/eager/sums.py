@@ -14,6 +14,7 @@ from semicrf_spec.operators import (
     kl_divergence_by,
     over_terms,
 )
+from semicrf_spec.potentials import axes_of
 
 
 @over_terms
@@ -72,7 +73,7 @@ def log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor
         position, begins, ends, transitions, durations = torch.autograd.grad(
             found.sum(), wanted, create_graph=again, materialize_grads=True
         )
-    if potentials.transition.ndim == 2:
+    if "T" not in axes_of("transition", potentials.transition):
         transitions = transitions.sum(1)
     statistics = Posteriors(position, begins, ends, transitions, durations)
     return (found, statistics) if again else (found.detach(), statistics)

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semicrf_reference.eager.scan import prepared, shifted
+from semicrf_reference.eager.scan import by_duration, by_end, of_age, prepared, shifted
 from semicrf_spec import Potentials, Segment
 from semicrf_spec.operators import Segmentation, lengths_of, over_terms, ranking
 
 Pointers = list[list[list[list[int]]]]
 """By position, sequence, rank and label."""
+
+EnteringPointers = list[list[list[list[list[int]]]]]
+"""By position, sequence, duration if transitions depend on it, rank and label."""
 
 
 @over_terms
@@ -47,16 +50,20 @@ def rank(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *given, k = arguments
     terms = prepared(Potentials(*given))
     batch, time, classes = terms.shape
-    open_ = terms.emissions.new_full((batch, terms.max_duration, k, classes), -torch.inf)
-    closed = absent = open_[:, 0]
+    transitions, durations = by_duration(terms), by_end(terms)
+    closed = absent = terms.emissions.new_full((batch, k, classes), -torch.inf)
+    open_ = absent[:, None, None].expand(-1, terms.max_duration, transitions.shape[2], -1, -1)
     entered, lasted, totals = [], [], [absent]
     for t in range(time):
-        star, way = best(closed.mT[..., None] + terms.transition[:, t, :, None], k)
+        star, way = best(closed.mT[:, None, ..., None] + transitions[:, t, :, :, None], k)
         if t == 0:
-            star = torch.cat([terms.start.expand(batch, 1, classes), absent[:, 1:]], dim=1)
-        lasting = torch.where(terms.cuts[:, t, None, None, None], -torch.inf, open_)
-        open_ = shifted(star + terms.begin[:, t, None], lasting) + terms.emissions[:, t, None, None]
-        closed, row = best(open_ + terms.duration[:, :, None], k)
+            first = terms.start.expand(batch, 1, classes)
+            star = torch.cat([first, absent[:, 1:]], dim=1)[:, None].expand_as(star)
+        lasting = torch.where(terms.cuts[:, t, None, None, None, None], -torch.inf, open_)
+        open_ = (
+            shifted(star + terms.begin[:, t, None, None], lasting) + terms.emissions[:, t, None, None, None]
+        )
+        closed, row = best(of_age(open_) + durations[:, t, :, None], k)
         closed = closed + terms.finish[:, t, None]
         entered.append(way.tolist())
         lasted.append(row.tolist())
@@ -77,16 +84,16 @@ def rank(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def best(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best over axes 1 and 2 of `(B, lists, ranks, C)`, and where in both; of equals the first."""
-    ways = x.flatten(1, 2)
+    """The k best over lists and ranks of `(..., lists, ranks, C)`, and where in both; of equals the first."""
+    ways = x.flatten(-3, -2)
     if k == 1:
-        index = ways.argmax(1, keepdim=True)
-        return ways.gather(1, index), index
-    values, index = ways.sort(dim=1, descending=True, stable=True)
-    return values[:, :k], index[:, :k]
+        index = ways.argmax(-2, keepdim=True)
+        return ways.gather(-2, index), index
+    values, index = ways.sort(dim=-2, descending=True, stable=True)
+    return values[..., :k, :], index[..., :k, :]
 
 
-def walk(b: int, end: int, way: int, lasted: Pointers, entered: Pointers) -> list[Segment]:
+def walk(b: int, end: int, way: int, lasted: Pointers, entered: EnteringPointers) -> list[Segment]:
     """The segments of sequence `b`, followed back from the last one, whose label and rank `way` says."""
     segments: list[Segment] = []
     ranks = len(lasted[0][b]) if lasted else 1
@@ -95,7 +102,8 @@ def walk(b: int, end: int, way: int, lasted: Pointers, entered: Pointers) -> lis
         row, rank = divmod(lasted[end - 1][b][rank][label], ranks)
         start = end - row - 1
         segments.append(Segment(start, end, label))
-        end, way = start, entered[start][b][rank][label]
+        ways = entered[start][b]
+        end, way = start, ways[min(row, len(ways) - 1)][rank][label]
     return segments[::-1]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semicrf_spec.potentials import SHAPES
+from semicrf_spec.potentials import SHAPES, axes_of
 from semicrf_spec.serial import for_numpy
 
 _TERMS = (
@@ -36,8 +36,8 @@ SCHEMAS: dict[str, str] = {
 """Every operator a backend registers a kernel for.
 
 `log_partition` returns `(B,)`. `posteriors` returns log_partition `(B,)`, position, begins and ends
-`(B, T, C)`, transitions `(B, C, C)` or `(B, T, C, C)` as the transition is, durations `(B, K, C)`, and the
-labels of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
+`(B, T, C)`, transitions and durations of the shapes of their terms, but each sequence's own, and the labels
+of the first and the last segment `(B, C)`; without `boundaries`, begins and ends are `(B, 0, C)`.
 `covariances` takes a value for each of these counts, 0 where it is None, and returns the covariance of every
 count with the value of a segmentation, the sum over what it uses: the derivatives of expected values.
 `viterbi` returns scores `(B,)`, labels and durations `(B, T)`, as in `Segmentation`; `top_k` the same with an
@@ -105,8 +105,10 @@ def statistics_shapes(terms: Terms, boundaries: bool) -> tuple[tuple[int, ...], 
     batch, time, classes = emissions.shape
     positions = (batch, time, classes)
     within = positions if boundaries else (batch, 0, classes)
-    transitions = (batch, *transition.shape[1:]) if transition.ndim == 4 else (batch, classes, classes)
-    durations = (batch, duration.shape[-2], classes)
+    transitions, durations = (
+        tuple(term.shape) if axes_of(name, term)[0] == "B" else (batch, *term.shape)
+        for name, term in (("transition", transition), ("duration", duration))
+    )
     return positions, within, within, transitions, durations, (batch, classes), (batch, classes)
 
 
@@ -172,10 +174,13 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
         total: Tensor = torch.tensordot(g, counts, dims=1)
         return total.to(term.dtype)
 
+    def either(name: str, counts: Tensor, term: Tensor) -> Tensor:
+        return (each if axes_of(name, term)[0] == "B" else shared)(counts, term)
+
     return (
         each(position, emissions),
-        (shared if transition.ndim == 2 else each)(transitions, transition),
-        (shared if duration.ndim == 2 else each)(durations, duration),
+        either("transition", transitions, transition),
+        either("duration", durations, duration),
         None if start is None else shared(first, start),
         None if end is None else shared(last, end),
         None if begin is None else each(begins, begin),

@@ -14,7 +14,7 @@ from semicrf_spec.operators.calls import OverTerms, over_terms
 from semicrf_spec.operators.checks import can_look
 from semicrf_spec.operators.expectations import Posteriors, expected_score, expects_forbidden
 from semicrf_spec.operators.gold import lengths_of
-from semicrf_spec.potentials import DTYPES, SHAPES, Potentials
+from semicrf_spec.potentials import DTYPES, SHAPES, Potentials, axes_of
 
 Both = Callable[[Potentials[Tensor]], tuple[Tensor, Posteriors]]
 """Log partitions and posteriors of potentials."""
@@ -84,7 +84,7 @@ def kl_divergence_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
 def aligned(
     potentials: Potentials[Tensor], other: Potentials[Tensor]
 ) -> tuple[Potentials[Tensor], Potentials[Tensor]]:
-    """Both with transitions of one kind and the same longest duration.
+    """Both with transitions and durations of one kind, and the same longest duration.
 
     Raises: ValueError where they are not potentials of the same sequences.
     """
@@ -104,20 +104,31 @@ def aligned(
         )
     both = (potentials, other)
     longest = max(p.max_duration for p in both)
-    by_position = any(p.transition.ndim == 4 for p in both)
-    return _widened(potentials, longest, by_position), _widened(other, longest, by_position)
+    wanted = {
+        name: {letter for p in both for letter in axes_of(name, getattr(p, name))}
+        for name in ("transition", "duration")
+    }
+    return _widened(potentials, longest, wanted), _widened(other, longest, wanted)
 
 
-def _widened(potentials: Potentials[Tensor], longest: int, by_position: bool) -> Potentials[Tensor]:
-    """The same scores, with durations up to the longest and, where it must be, transitions by position."""
-    batch, time, classes = potentials.shape
-    transition, duration = potentials.transition, potentials.duration
-    if by_position and transition.ndim == 2:
-        transition = transition.expand(batch, time, classes, classes)
-    if duration.shape[-2] < longest:
-        missing = duration.new_full((*duration.shape[:-2], longest - duration.shape[-2], classes), -math.inf)
-        duration = torch.cat([duration, missing], dim=-2)
-    return replace(potentials, transition=transition, duration=duration)
+def _widened(potentials: Potentials[Tensor], longest: int, wanted: dict[str, set[str]]) -> Potentials[Tensor]:
+    """The same scores, with the axes that are wanted, and durations up to the longest."""
+    missing = longest - potentials.max_duration
+    sizes = dict(zip("BTC", potentials.shape, strict=True)) | {"K": potentials.max_duration}
+
+    def widened(name: str, beyond: float) -> Tensor:
+        term = getattr(potentials, name)
+        own = axes_of(name, term)
+        axes = [letter for letter in SHAPES[name][-1].split() if letter in wanted[name]]
+        inserted = term[tuple(slice(None) if letter in own else None for letter in axes)]
+        spread: Tensor = inserted.expand([sizes[letter] for letter in axes])
+        if missing == 0 or "K" not in axes:
+            return spread
+        at = axes.index("K")
+        rest = [missing if i == at else size for i, size in enumerate(spread.shape)]
+        return torch.cat([spread, spread.new_full(rest, beyond)], dim=at)
+
+    return replace(potentials, transition=widened("transition", 0.0), duration=widened("duration", -math.inf))
 
 
 def _finite(nats: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ class Posteriors(NamedTuple):
         position: `(B, T, C)` probability that position t has label c.
         begins: `(B, T, C)` probability that a segment of c begins at t.
         ends: `(B, T, C)` probability that a segment of c has t as its last position.
-        transitions: `(B, C, C)` expected number of transitions from row to column; `(B, T, C, C)` if the
-            transition has a position axis.
-        durations: `(B, K, C)` expected number of segments of c that last d positions, in row d - 1.
+        transitions: `(B, C, C)` expected number of transitions from row to column; with an axis of positions,
+            of durations or of both where the transition has it.
+        durations: `(B, K, C)` expected number of segments of c that last d positions, in row d - 1;
+            `(B, T, K, C)`            of every segment its probability where the duration has a position axis.
     """
 
     position: Tensor

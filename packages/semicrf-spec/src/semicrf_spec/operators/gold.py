@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semicrf_spec.operators.checks import can_look
 from semicrf_spec.operators.segmentation import Segmentation, check_label_grid
-from semicrf_spec.potentials import Potentials
+from semicrf_spec.potentials import Potentials, axes_of
 from semicrf_spec.segments import UNKNOWN
 
 
@@ -105,13 +105,17 @@ def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) 
         total = total + at_label(potentials.finish, stops)
     sequence = torch.arange(batch, device=labels.device)[:, None]
     row = (durations - 1).clamp(min=0)
-    duration = potentials.duration.expand(batch, -1, -1)[sequence, row, labels]
-    total = total + torch.where(starts, duration, 0.0).sum(-1, dtype=torch.float64)
-    into, before = labels[..., 1:], labels[..., :-1]
-    if potentials.transition.ndim == 4:
-        transition = potentials.transition[sequence, place[1:], before, into]
-    else:
-        transition = potentials.transition[before, into]
+    where = {"B": sequence, "T": place, "K": row}
+
+    def indexed(name: str, *labels: Tensor) -> Tensor:
+        """What a term that has any of these axes says of the segments that begin at each position."""
+        term = getattr(potentials, name)
+        axes = axes_of(name, term)[: -len(labels)]
+        picked: Tensor = term[(*(where[letter] for letter in axes), *labels)]
+        return picked
+
+    total = total + torch.where(starts, indexed("duration", labels), 0.0).sum(-1, dtype=torch.float64)
+    transition = indexed("transition", labels.roll(1, -1), labels)[..., 1:]
     total = total + torch.where(starts[..., 1:], transition, 0.0).sum(-1, dtype=torch.float64)
     present = lengths > 0
     final = (lengths[:, None] - 1).clamp(min=0).expand(*labels.shape[:-1], 1)

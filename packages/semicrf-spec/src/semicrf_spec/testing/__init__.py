@@ -15,7 +15,14 @@ from semicrf_spec.testing.bounds import (
     error,
     probability_bound,
 )
-from semicrf_spec.testing.cases import MAX_DURATIONS, Case, case, case_names, random_potentials
+from semicrf_spec.testing.cases import (
+    MAX_DURATIONS,
+    Case,
+    case,
+    case_names,
+    edge_case_names,
+    random_potentials,
+)
 
 __all__ = [
     "FLOAT32_LOG_PARTITION",
@@ -29,6 +36,7 @@ __all__ = [
     "assert_close",
     "case",
     "case_names",
+    "edge_case_names",
     "error",
     "probability_bound",
     "random_potentials",

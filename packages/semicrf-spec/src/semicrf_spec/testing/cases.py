@@ -16,16 +16,22 @@ MAX_DURATIONS = (1, 2, 3, 4, 5)
 """The K every named case is built for."""
 
 _BUILDERS: dict[str, Callable[[int], Case]] = {}
+_OVER_EDGES: dict[str, Callable[[int], Case]] = {}
 
 
 def case_names() -> tuple[str, ...]:
-    """The names of all cases."""
+    """The names of all cases that every backend serves."""
     return tuple(_BUILDERS)
+
+
+def edge_case_names() -> tuple[str, ...]:
+    """The names of those whose transitions depend on durations, which only the oracle serves."""
+    return tuple(_OVER_EDGES)
 
 
 def case(name: str, max_duration: int = 3) -> Case:
     """The potentials of a named case, the same in every process."""
-    return _BUILDERS[name](max_duration)
+    return (_BUILDERS | _OVER_EDGES)[name](max_duration)
 
 
 def _named(builder: Callable[[int], Case]) -> Callable[[int], Case]:
@@ -153,6 +159,44 @@ def sequence_duration(max_duration: int) -> Case:
     """Durations that depend on the sequence."""
     potentials = random_potentials(2, 5, max_duration, 2, seed=10, lengths=[4, 5])
     return _with(potentials, duration=np.random.default_rng(11).standard_normal((2, max_duration, 2)))
+
+
+@_named
+def segment_duration(max_duration: int) -> Case:
+    """Durations that depend on the position: a score for every segment; NaN where a segment does not fit."""
+    potentials = random_potentials(2, 5, max_duration, 2, seed=19, lengths=[5, 3])
+    duration = np.random.default_rng(20).standard_normal((2, 5, max_duration, 2))
+    duration[0, 1, 0, 1] = -np.inf
+    for b, length in enumerate([5, 3]):
+        for d in range(1, max_duration + 1):
+            duration[b, max(0, length - d + 1) :, d - 1] = np.nan
+    return _with(potentials, duration=duration)
+
+
+def _over_edges(builder: Callable[[int], Case]) -> Callable[[int], Case]:
+    _OVER_EDGES[builder.__name__] = builder
+    return builder
+
+
+@_over_edges
+def duration_transition(max_duration: int) -> Case:
+    """Transitions that depend on the duration of the segment they lead to."""
+    potentials = random_potentials(3, 5, max_duration, 2, seed=21, lengths=[5, 3, 0])
+    transition = np.random.default_rng(22).standard_normal((max_duration, 2, 2))
+    transition[0, 0, 1] = -np.inf
+    return _with(potentials, transition=transition)
+
+
+@_over_edges
+def segment_transition(max_duration: int) -> Case:
+    """A score of every segment after every label; NaN where a segment does not fit, and at position 0."""
+    potentials = random_potentials(2, 5, max_duration, 2, seed=23, lengths=[5, 3])
+    transition = np.random.default_rng(24).standard_normal((2, 5, max_duration, 2, 2))
+    transition[:, 0] = np.nan
+    for b, length in enumerate([5, 3]):
+        for d in range(1, max_duration + 1):
+            transition[b, max(0, length - d + 1) :, d - 1] = np.nan
+    return _with(potentials, transition=transition)
 
 
 @_named

@@ -12,7 +12,7 @@ from torch import Tensor
 from semicrf_spec.enumeration import Enumeration, Segments, enumerate_batch
 from semicrf_spec.operators import Segmentation
 from semicrf_spec.operators.contracts import statistics_shapes
-from semicrf_spec.potentials import SHAPES, Potentials
+from semicrf_spec.potentials import SHAPES, Potentials, axes_of
 
 STATISTICS = ("position", "begins", "ends", "transitions", "durations", "first", "last")
 """The counts of `semicrf::posteriors`, by their names in `Enumeration.counts`."""
@@ -49,12 +49,17 @@ def covariances(potentials: Potentials[Any], *arguments: Any) -> tuple[Tensor, .
 
     def own(b: int) -> dict[str, Any]:
         given = {n: v[b].detach().numpy() for n, v in zip(STATISTICS, values, strict=True) if v is not None}
-        if "transitions" in given and potentials.transition.ndim == 2:
+        if "transitions" in given and _shared(potentials):
             given["transitions"] = np.repeat(given["transitions"][None], potentials.shape[1], axis=0)
         return {name: value for name, value in given.items() if value.size}
 
     found = [e.covariances(own(b)) for b, e in enumerate(enumerate_batch(potentials))]
     return stacked(potentials, found, boundaries)
+
+
+def _shared(potentials: Potentials[Any]) -> bool:
+    """Whether all boundaries have the same transitions."""
+    return "T" not in axes_of("transition", potentials.transition)
 
 
 def stacked(
@@ -64,8 +69,7 @@ def stacked(
     found = [np.zeros(shape) for shape in statistics_shapes(potentials.terms(), True)]
     for b, own in enumerate(counts):
         for name, batched in zip(STATISTICS, found, strict=True):
-            shared = name == "transitions" and potentials.transition.ndim == 2
-            batched[b] = own[name].sum(0) if shared else own[name]
+            batched[b] = own[name].sum(0) if name == "transitions" and _shared(potentials) else own[name]
     position, begins, ends, *rest = map(torch.from_numpy, found)
     return (position, begins, ends, *rest) if boundaries else (position, begins[:, :0], ends[:, :0], *rest)
 

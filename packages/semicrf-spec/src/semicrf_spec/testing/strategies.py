@@ -46,7 +46,7 @@ def small_potentials(
     return Potentials(
         emissions=term(batch, time, classes),
         transition=term(*draw(st.sampled_from([pairs, (batch, time, *pairs)]))),
-        duration=term(*draw(st.sampled_from([durations, (batch, *durations)]))),
+        duration=term(*draw(st.sampled_from([durations, (batch, *durations), (batch, time, *durations)]))),
         start=maybe(classes),
         end=maybe(classes),
         begin=maybe(batch, time, classes),

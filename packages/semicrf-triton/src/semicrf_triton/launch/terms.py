@@ -9,6 +9,7 @@ import triton
 from torch import Tensor
 
 from semicrf_spec import Potentials
+from semicrf_spec.potentials import check_factored
 from semicrf_triton.kernels.terms import Terms, Weights, exp_kernel
 from semicrf_triton.kernels.viterbi import fixed_kernel
 
@@ -20,8 +21,9 @@ LARGEST = 2**31 - 2**20
 def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
     """The terms without their history, copied where they are views, and lengths held between 0 and T.
 
-    Raises: ValueError for more entries than the kernels can number.
+    Raises: ValueError for terms that are not factored, and for more entries than the kernels can number.
     """
+    check_factored(potentials, "triton", by_segment=False)
     _, time, classes = potentials.shape
     for name, count in (("T", time), ("K", potentials.max_duration)):
         if count * classes >= LARGEST:

@@ -1,6 +1,8 @@
-"""Covariances: beside each message the mean of a value so far, and posteriors times what they say of it.
+"""Moments: beside each message, in nats, the mean of a value so far, and what counts have to do with it.
 
-A value is made of the parts that a score is made of, so it stands in `Terms` like one. Every position is
+First moments are the posteriors themselves: here for scores of whole segments, which have to be read one by
+one anyhow, so that nothing is saved by the linear scan. Second moments are covariances of counts with the
+value, which is made of the parts that a score is made of and stands in `Terms` like one. Every position is
 covered once, so what all labels there lose of their score and value changes nothing: the forward scan takes
 off what keeps both near 0, however long the sequence, and the backward scan the same.
 """
@@ -8,7 +10,7 @@ off what keeps both near 0, however long the sequence, and the backward scan the
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +18,8 @@ from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.scan import is_cut
-from semicrf_reference.compiled.terms import backward_terms, forward_terms
-from semicrf_reference.compiled.wide import exp_wide, power_of_two
+from semicrf_reference.compiled.terms import backward_terms, forward_terms, read_ending
+from semicrf_reference.compiled.wide import exp_wide, power_of_two, two_sum
 from semicrf_spec.cost import Size
 
 
@@ -44,10 +46,15 @@ class Open(NamedTuple):
     covering: Array  # (C,): the covariance of what covers a position
 
 
+TOTAL, FIRST, SECOND = np.arange(3)  # no literals, each of which would compile the scan anew
+"""What is asked for: the log partition, with it posteriors, or covariances."""
+
+
 class Meeting(NamedTuple):
     """Where the backward scan meets the forward one, and what it counts there."""
 
     counting: bool
+    order: Any
     length: int
     total: float  # log partition, less the levels
     mean: float  # of the value, likewise
@@ -63,7 +70,7 @@ OPEN = (
 )
 """Types of the arrays of `Means` and of `Open`."""
 VALUES = TERMS.replace("real", "float64").replace(
-    "float64[:,:,:], float64[:], float64[:]", "float64[:,:,:], float64[:,:], float64[:,:]"
+    "float64[:,:,:,:], float64[:], float64[:]", "float64[:,:,:,:], float64[:,:], float64[:,:]"
 )
 """Types of the arrays of values: of terms, but with a `start` and an `end` for each sequence."""
 
@@ -132,8 +139,8 @@ def scan_means(terms, values, open_, means, meeting):
     longest = open_.duration.shape[1]
     for c in range(classes):
         for d in range(longest):
-            open_.duration[c, longest - 1 - d] = terms.duration[d, c]
-            open_.duration_value[c, longest - 1 - d] = values.duration[d, c]
+            open_.duration[c, longest - 1 - d] = terms.duration[0, d, c]
+            open_.duration_value[c, longest - 1 - d] = values.duration[0, d, c]
     stop = 0
     for step in range(length):
         enter(terms, values, open_, means, meeting, step)
@@ -206,14 +213,20 @@ def keep_likeliest(open_, stop, count, step):
 
 
 @inlined
+def counted(meeting, p, value):
+    """What happens with probability p adds to its count; the value is its mean given that, less the mean."""
+    return p if meeting.order == FIRST or p == 0.0 else p * value
+
+
+@inlined
 def meet_star(open_, means, meeting, step, c):
-    """Covariances of the segments that end at a position with a label, and of the transitions from there."""
+    """Moments of the segments that end at a position with a label, and of the transitions from there."""
     answers, forward, b = meeting.answers, meeting.forward, meeting.sequence
     now, before = step % len(means.star), (step - 1) % len(means.star)
     at = meeting.length - 1 - step
     p = probability(forward.closed[at, c] + means.star[now, c] - meeting.total)
     value = forward.closed_value[at, c] - meeting.mean
-    found = p * (value + means.star_value[now, c]) if p > 0.0 else 0.0
+    found = counted(meeting, p, value + means.star_value[now, c])
     open_.covering[c] += found
     if answers.ends.shape[1] > 0:
         answers.ends[b, at, c] = found
@@ -223,9 +236,8 @@ def meet_star(open_, means, meeting, step, c):
         row = at + 1 if answers.transitions.shape[2] > 1 else 0
         joint = answers.transitions[0, b, row, c]
         for i in range(joint.size):
-            joint[i] += (p * open_.shares[i]) * (
-                value + means.closed_value[before, i] + open_.transition_value[c, i]
-            )
+            onward = means.closed_value[before, i] + open_.transition_value[c, i]
+            joint[i] += counted(meeting, p * open_.shares[i], value + onward)
 
 
 @jit
@@ -234,6 +246,10 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step if meeting.counting else step
     level, center = open_.levels[0, at], open_.levels[1, at]
+    if terms.duration.strides[0] != 0 or values.duration.strides[0] != 0:
+        row, onward = (at, 0) if meeting.counting else (step + 1 - reach, 1)
+        read_ending(terms.duration, row, onward, reach, longest - reach, open_.duration)
+        read_ending(values.duration, row, onward, reach, longest - reach, open_.duration_value)
     for c in range(open_.transition.shape[0]):
         score, value = open_.score[c], open_.value[c]
         begin = np.float64(terms.begin[step, c]) if terms.begin.shape[1] > 0 else 0.0
@@ -258,7 +274,7 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
 
 @inlined
 def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value):
-    """Covariances of the position, of the segments that begin there with a label, and of their durations."""
+    """Moments of the position, of the segments that begin there with a label, and of their durations."""
     answers, forward, b = meeting.answers, meeting.forward, meeting.sequence
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step
@@ -267,43 +283,69 @@ def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value
     answers.position[b, at, c] = open_.covering[c]
     p = probability(forward.star[at, c] + means.closed[now, c] - meeting.total)
     value = forward.star_value[at, c] - meeting.mean
-    found = p * (value + means.closed_value[now, c]) if p > 0.0 else 0.0
+    found = counted(meeting, p, value + means.closed_value[now, c])
     open_.covering[c] -= found
     if answers.begins.shape[1] > 0:
         answers.begins[b, at, c] = found
     if at == 0:
         answers.edges[0, b, c] = found
     if p > 0.0:
+        durations = answers.durations[0, b, at if answers.durations.shape[2] > 1 else 0]
         for k in range(reach):
-            answers.durations[0, b, reach - 1 - k, c] += (p * open_.shares[k]) * (
-                value
-                + finish_value
-                + open_.value[c, stop - reach + k]
-                + open_.duration_value[c, longest - reach + k]
+            onward = open_.value[c, stop - reach + k] + open_.duration_value[c, longest - reach + k]
+            durations[reach - 1 - k, c] += counted(
+                meeting, p * open_.shares[k], value + finish_value + onward
             )
 
 
-@kernel(f"void(int64, int64, {TERMS}, {VALUES}, {ANSWERS}, {MEANS}, {MEANS}, {OPEN})")
-def covariance_batch(first, last, arrays, values, answers, forward, backward, space):
-    """Covariances of sequences `first .. last - 1`, into zeros."""
+@inlined
+def values_of(values, arrays, b):
+    """The values of a sequence, like terms of the batch."""
+    position, transition, transposed, duration, starts, ends, begin, finish, _, _ = values
+    return (
+        position, transition, transposed, duration, starts[b], ends[b], begin, finish, arrays[8], arrays[9],
+    )  # fmt: skip
+
+
+@jit
+def with_levels(total, levels):
+    """The log partition, the levels added up without their rounding."""
+    high, low = total, 0.0
+    if total > -math.inf:
+        for level in levels:
+            high, error = two_sum(high, level)
+            low += error
+    return high + low
+
+
+@jit
+def scan_forward(arrays, given, b, n, open_, means, answers):
+    """The messages that go forward. Returns the log partition less the levels."""
+    nothing = Meeting(False, TOTAL, n, 0.0, 0.0, means, answers, b)
+    scan_means(forward_terms(arrays, b, n), forward_terms(given, b, n), open_, means, nothing)
+    end = arrays[5]
+    return share_out(means.closed[(n - 1) % len(means.closed)], 0, end, 0, end.size, open_.shares)
+
+
+@kernel(f"void(int64, int64, int64, {TERMS}, {VALUES}, {ANSWERS}, {MEANS}, {MEANS}, {OPEN})")
+def moments_batch(first, last, order, arrays, values, answers, forward, backward, space):
+    """What is asked for of sequences `first .. last - 1`, counts into zeros."""
     lengths, end = arrays[8], arrays[5]
     open_, ahead, back = Open(*space), Means(*forward), Means(*backward)
     found = Answers(*answers)
-    position, transition, transposed, duration, starts, ends, begin, finish, _, cuts = values
+    ends = values[5]
     for b in range(first, last):
         n = lengths[b]
+        found.total[b] = 0.0
         if n == 0:
             continue
-        given = (
-            position, transition, transposed, duration, starts[b], ends[b], begin, finish, lengths, cuts,
-        )  # fmt: skip
-        nothing = Meeting(False, n, 0.0, 0.0, ahead, found, b)
-        scan_means(forward_terms(arrays, b, n), forward_terms(given, b, n), open_, ahead, nothing)
-        total = share_out(ahead.closed[n - 1], 0, end, 0, end.size, open_.shares)
-        if total == -math.inf:
+        given = values_of(values, arrays, b)
+        total = scan_forward(arrays, given, b, n, open_, ahead, found)
+        found.total[b] = with_levels(total, open_.levels[0, :n])
+        if total == -math.inf or order == TOTAL:
             continue
         mean = average(ahead.closed_value[n - 1], 0, ends[b], 0, end.size, open_.shares)
         for c in range(end.size):
             open_.covering[c] = 0.0
-        meeting = Meeting(True, n, total, mean, ahead, found, b)
+        meeting = Meeting(True, order, n, total, mean, ahead, found, b)
         scan_means(backward_terms(arrays, b, n), backward_terms(given, b, n), open_, back, meeting)
