@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
 from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend, top_k_of
+from semicrf_nn.censoring import Censored, censoring_of, compared
 from semicrf_nn.conditions import (
     KnownSegments,
     check_something_left,
@@ -25,13 +26,13 @@ from semicrf_nn.constraints import ForbiddenTransitions, check_one_of
 from semicrf_nn.decisions import Method, position_gains
 from semicrf_spec import UNKNOWN, Potentials
 from semicrf_spec.operators import (
+    Censoring,
     Posteriors,
     Segmentation,
     can_look,
     check_tensors,
     expected_score,
     lengths_of,
-    score_of,
 )
 
 Segments = Segmentation | Sequence[Sequence[tuple[int, int, int]]]
@@ -59,13 +60,18 @@ class SemiCRF(Distribution):
         finish: `(B, T, C)` nats, a segment of c has t as its last position. Missing means 0.
         lengths: `(B,)` integers in `[0, T]`. Missing means T.
         cuts: `(B, T)` booleans, where a segment has to begin. Missing means that none has to.
+        left_censored: whether first segments may have begun before the recording did; a boolean, or `(B,)`.
+            Of m seen positions, the score is the log of the summed `exp(duration)` of all that the segment
+            may have lasted, m to K. So the distribution is over what is seen, `durations` of posteriors too.
+        right_censored: whether last segments may have gone on behind the end; likewise.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
         validate_args: whether to check values now; on a CPU they are checked again where they are used. On a
             GPU that waits for it, and is left out while a CUDA graph is captured.
 
     Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
         legal everywhere and forbids; NaN and `+inf` are errors.
-    Source: Sarawagi & Cohen 2004.
+    Cost: censored on one side that of 2 C labels, on both that of 4 C.
+    Source: Sarawagi & Cohen 2004; for what is cut off, Guédon 2003.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -82,6 +88,8 @@ class SemiCRF(Distribution):
         finish: Tensor | None = None,
         lengths: Tensor | None = None,
         cuts: Tensor | None = None,
+        left_censored: Censored = False,
+        right_censored: Censored = False,
         backend: BackendName | None = None,
         validate_args: bool | None = None,
     ) -> None:
@@ -89,6 +97,7 @@ class SemiCRF(Distribution):
             emissions, transition, duration, start, end, begin, finish, lengths, cuts
         )
         check_tensors(self.potentials)
+        self.censoring = censoring_of(self.potentials, left_censored, right_censored)
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
         validate = self._validate_args if validate_args is None else validate_args
@@ -106,8 +115,13 @@ class SemiCRF(Distribution):
         return backend_for(self.backend, self.potentials.emissions.device)
 
     @property
+    def _unfolded(self) -> Potentials[Tensor]:
+        """The potentials that a backend is asked about, over copies of the labels where it is censored."""
+        return self.censoring.unfolded(self.potentials)
+
+    @property
     def _terms(self) -> dict[str, Any]:
-        return dict(self.potentials.items())
+        return dict(self._unfolded.items())
 
     @property
     def lengths(self) -> Tensor:
@@ -127,10 +141,11 @@ class SemiCRF(Distribution):
     def posteriors(self) -> Posteriors:
         """Expected counts: position, begins, ends `(B, T, C)`, transitions and durations.
 
-        They are the derivatives of `log_partition` by emissions, begin, finish, transition and duration.
+        They are the derivatives of `log_partition` by emissions, begin, finish, transition and, where nothing
+        is censored, duration.
         Cost: O(B T C (K + C)) time.
         """
-        return self._backend.posteriors(**self._terms)
+        return self.censoring.copies.summed(self._backend.posteriors(**self._terms))
 
     @property
     def expected_counts(self) -> Tensor:
@@ -148,7 +163,7 @@ class SemiCRF(Distribution):
         duration. Without segments where nothing is allowed.
         Cost: O(B T C (K + C)) time.
         """
-        return self._backend.viterbi(**self._terms)
+        return self.censoring.copies.folded(self._backend.viterbi(**self._terms))
 
     def decode(self, method: Method = "viterbi") -> Segmentation:
         """The segmentation to answer with: the most probable, or that of the fewest expected mistakes.
@@ -172,7 +187,7 @@ class SemiCRF(Distribution):
             return self.mode
         with torch.no_grad():
             gains = position_gains(self.potentials, self.posteriors.position)
-            labels = self._with(gains).mode.to_labels(fill=UNKNOWN)
+            labels = self._with(gains, self.censoring.unweighted).mode.to_labels(fill=UNKNOWN)
             return self._with(with_labels(self.potentials, labels)).mode
 
     def top_k(self, k: int) -> Segmentation:
@@ -189,7 +204,7 @@ class SemiCRF(Distribution):
         Cost: O(k B T C (K + C)) time, O(k B T C) memory; on a GPU in a Python loop over T.
         Source: Chow & Schwartz 1989; Huang & Chiang 2005.
         """
-        return top_k_of(self._backend)(**self._terms, k=k)
+        return self.censoring.copies.folded(top_k_of(self._backend)(**self._terms, k=k))
 
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
@@ -221,7 +236,8 @@ class SemiCRF(Distribution):
             without a generator.
         Source: forward filtering, backward sampling: Chib 1996.
         """
-        return self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
+        drawn = self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
+        return self.censoring.copies.folded(drawn)
 
     def cross_entropy(self, other: SemiCRF) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
@@ -234,7 +250,8 @@ class SemiCRF(Distribution):
         Cost: that of `posteriors`, and of the other's `log_partition`.
         Source: Li & Eisner 2009.
         """
-        return self._backend.cross_entropy(**self._terms, other=_potentials_of(other))
+        ours, theirs = self._beside(other)
+        return self._backend.cross_entropy(**dict(ours.items()), other=theirs)
 
     def kl_divergence(self, other: SemiCRF) -> Tensor:
         """`sum_y p(y) log(p(y) / q(y))`, q being the other: `(B,)` float64 nats, exact at any length.
@@ -242,14 +259,16 @@ class SemiCRF(Distribution):
         `cross_entropy(other) - entropy()` without its cancellation: 0 for equal potentials. It is what
         `torch.distributions.kl_divergence(p, q)` answers. Arguments and errors are those of `cross_entropy`.
         """
-        return self._backend.kl_divergence(**self._terms, other=_potentials_of(other))
+        ours, theirs = self._beside(other)
+        return self._backend.kl_divergence(**dict(ours.items()), other=theirs)
 
     def expected_score(self) -> Tensor:
         """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
 
         Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
         """
-        return expected_score(self.posteriors, self.potentials)
+        potentials = self._unfolded
+        return expected_score(self._backend.posteriors(**dict(potentials.items())), potentials)
 
     def expected_cost(self, **costs: Tensor) -> Tensor:
         """What a segmentation costs on average: `(B,)` float64, the risk.
@@ -283,7 +302,7 @@ class SemiCRF(Distribution):
 
     def uniform(self) -> SemiCRF:
         """The distribution under which everything that is allowed is equally probable."""
-        return self._with(without_scores(self.potentials))
+        return self._with(without_scores(self.potentials), self.censoring.unweighted)
 
     def score(self, segments: Segments) -> Tensor:
         """Score of given segmentations: `(B,)` float64 nats, differentiable.
@@ -295,7 +314,7 @@ class SemiCRF(Distribution):
             or has a label out of range.
         Cost: O(B T).
         """
-        return score_of(self._segmentation(segments), self.potentials)
+        return self.censoring.score(self._segmentation(segments), self.potentials)
 
     def log_prob(self, value: Segments | Tensor) -> Tensor:
         """Log-probability of segmentations, or of labels however they are cut.
@@ -372,9 +391,17 @@ class SemiCRF(Distribution):
                 check_something_left(conditioned.log_partition, lambda: self.log_partition)
         return conditioned
 
-    def _with(self, potentials: Potentials[Tensor]) -> SemiCRF:
+    def _with(self, potentials: Potentials[Tensor], censoring: Censoring | None = None) -> SemiCRF:
         """The same kind of distribution over other potentials, whose values have been checked."""
-        return SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
+        found = SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
+        found.censoring = censoring or self.censoring
+        return found
+
+    def _beside(self, other: SemiCRF) -> tuple[Potentials[Tensor], Potentials[Tensor]]:
+        """What a backend is asked about, of two distributions."""
+        if not isinstance(other, SemiCRF):
+            raise TypeError(f"other is a {type(other).__name__}; expected a SemiCRF")
+        return compared((self.potentials, self.censoring), (other.potentials, other.censoring))
 
     def _segmentation(self, segments: Segments) -> Segmentation:
         if isinstance(segments, Segmentation):
@@ -394,12 +421,6 @@ class SemiCRF(Distribution):
             lengths=self.lengths.tolist(),
             device=self.potentials.emissions.device,
         )
-
-
-def _potentials_of(other: SemiCRF) -> Potentials[Tensor]:
-    if not isinstance(other, SemiCRF):
-        raise TypeError(f"other is a {type(other).__name__}; expected a SemiCRF")
-    return other.potentials
 
 
 register_kl(SemiCRF, SemiCRF)(SemiCRF.kl_divergence)  # type: ignore[no-untyped-call]  # PyTorch's
