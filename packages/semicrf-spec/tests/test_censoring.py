@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from semicrf_spec import LOG, MAX, Potentials, Segment, enumerate_batch, enumerate_censored
+from semicrf_spec import Potentials, Segment, enumerate_batch, enumerate_censored
 from semicrf_spec.enumeration import preference
 from semicrf_spec.operators import Censoring, Copies, Posteriors, Segmentation, check_summable, survivors
 from semicrf_spec.testing import (
@@ -120,7 +120,7 @@ def test_survivors_are_the_sums_of_all_that_is_longer(longest):
     )
     assert_close(survivors(survivors(duration)), ways, FLOAT64_RELATIVE)
     best = torch.stack([duration[:, m:].amax(1) for m in range(longest)], 1)
-    assert torch.equal(survivors(duration, MAX), best)
+    assert torch.equal(survivors(duration, best=True), best)
 
 
 def test_survivors_have_two_derivatives_and_none_is_nan():
@@ -135,9 +135,9 @@ def test_survivors_have_two_derivatives_and_none_is_nan():
     assert grad.tolist() == [[0.0, 0.0], [2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
 
 
-def censored(potentials, left, right, semiring=LOG):
+def censored(potentials, left, right):
     flags = (side if isinstance(side, bool) else torch.tensor(side) for side in (left, right))
-    censoring = Censoring(*flags, semiring)
+    censoring = Censoring(*flags)
     return censoring, censoring.unfolded(potentials.map(torch.from_numpy))
 
 
@@ -221,7 +221,7 @@ def test_counts_of_copies_add_up_to_those_of_labels(left, right):
 def test_nothing_is_copied_where_nothing_is_cut_off():
     potentials = random_potentials(2, 3, 2, 2).map(torch.from_numpy)
     assert Censoring().unfolded(potentials) is potentials
-    assert Censoring(semiring=MAX).copies == Copies(False, False)
+    assert Censoring(best=True).copies == Copies(False, False)
 
 
 def test_durations_differ_by_sequence_only_where_censoring_does():

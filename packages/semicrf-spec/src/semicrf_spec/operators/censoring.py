@@ -8,13 +8,14 @@ from itertools import product
 from typing import Any
 
 import torch
+from array_api_compat import torch as namespace
 from torch import Tensor
 
 from semicrf_spec.operators.expectations import Posteriors
 from semicrf_spec.operators.gold import score_at, sound
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation
 from semicrf_spec.potentials import Potentials
-from semicrf_spec.semirings import LOG, MAX, Semiring
+from semicrf_spec.semirings import logsumexp
 
 Side = bool | Tensor
 """Whether sequences are cut off on one side: all alike, or `(B,)` booleans."""
@@ -121,14 +122,14 @@ class Censoring:
     Args:
         left: whether first segments may have begun before position 0.
         right: whether last segments may have gone on after the last position.
-        semiring: how durations that are not seen are summed.
+        best: whether the best of the durations that are not seen stands for their sum.
     Cost: that of as many labels as there are copies: 2 C where one side is censored, 4 C where both are.
     Source: Guédon 2003; Yu 2010.
     """
 
     left: Side = False
     right: Side = False
-    semiring: Semiring = LOG
+    best: bool = False
 
     @property
     def copies(self) -> Copies:
@@ -137,11 +138,8 @@ class Censoring:
 
     @property
     def unweighted(self) -> Censoring:
-        """The same, but the best of the durations that are not seen in place of their sum.
-
-        Where all scores are 0, however many durations there may have been count as one.
-        """
-        return replace(self, semiring=MAX)
+        """The same, but segments that score 0 however long they lasted score 0, not the log of a number."""
+        return replace(self, best=True)
 
     def unfolded(self, potentials: Potentials[Tensor], copies: Copies | None = None) -> Potentials[Tensor]:
         """The potentials of the copies: their segmentations are those seen of the labels, one to one.
@@ -170,8 +168,8 @@ class Censoring:
     def _durations(self, duration: Tensor, copies: Copies) -> Tensor:
         """`(K, C count)`, or `(B, K, C count)` where sequences differ: float64, for the sums."""
         seen = duration.double()
-        one_end = survivors(seen, self.semiring)
-        both_ends = survivors(one_end, self.semiring)
+        one_end = survivors(seen, self.best)
+        both_ends = survivors(one_end, self.best)
         rows = []
         for first, last in copies.places:
             left, right = first and self.left, last and self.right
@@ -187,16 +185,16 @@ class Censoring:
         return torch.where(absent, -torch.inf, found)
 
 
-def survivors(duration: Tensor, semiring: Semiring = LOG) -> Tensor:
-    """`(..., K, C)`: row m - 1 is the sum of the rows from m - 1 on.
+def survivors(duration: Tensor, best: bool = False) -> Tensor:
+    """`(..., K, C)`: row m - 1 is the logsumexp of the rows from m - 1 on, or the best of them.
 
     Cost: O(K C log K), in steps that double how far a sum reaches.
     """
     found, reach = duration, 1
-    longest = duration.shape[-2]
-    while reach < longest:
-        beyond = torch.full_like(found[..., :reach, :], semiring.zero)
-        found = semiring.sum(torch.stack([found, torch.cat([found[..., reach:, :], beyond], -2)]), 0)
+    while reach < duration.shape[-2]:
+        beyond = torch.full_like(found[..., :reach, :], -math.inf)
+        both = torch.stack([found, torch.cat([found[..., reach:, :], beyond], -2)])
+        found = both.amax(0) if best else logsumexp(both, 0, namespace=namespace)
         reach *= 2
     return found
 
