@@ -14,6 +14,7 @@ from torch import Tensor
 from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, transition_mask
 from semicrf_spec import UNKNOWN, Potentials, Segment
 from semicrf_spec.operators import agreeing, can_look, lengths_of
+from semicrf_spec.potentials import axes_of
 
 KnownSegments = Sequence[Sequence[tuple[int, int, int]]]
 
@@ -25,6 +26,13 @@ def without_scores(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
         return term.masked_fill(term > -torch.inf, 0.0) if term.is_floating_point() else term
 
     return potentials.map(allowed)
+
+
+def selected(potentials: Potentials[Tensor], sequences: Tensor) -> Potentials[Tensor]:
+    """The potentials of some sequences, given by their numbers, any number of times each."""
+    return Potentials(
+        **{n: term[sequences] if axes_of(n, term)[0] == "B" else term for n, term in potentials.items()}
+    )
 
 
 def with_labels(potentials: Potentials[Tensor], labels: Tensor) -> Potentials[Tensor]:

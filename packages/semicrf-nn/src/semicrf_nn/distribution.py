@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, register_kl
+from torch.distributions import register_kl
 
-from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend, top_k_of
 from semicrf_nn.conditions import (
     KnownSegments,
     check_something_left,
+    selected,
     with_allowed,
     with_boundaries,
     with_durations,
@@ -23,24 +23,16 @@ from semicrf_nn.conditions import (
 )
 from semicrf_nn.constraints import ForbiddenTransitions, check_one_of
 from semicrf_nn.decisions import Method, expected_cost, position_gains, segment_gains
+from semicrf_nn.inference import Inference
 from semicrf_nn.positions import entropy_of_labels, log_prob_of_labels
-from semicrf_nn.whole_segments import by_segment, picked
+from semicrf_nn.whole_segments import picked
 from semicrf_spec import UNKNOWN, Potentials
-from semicrf_spec.operators import (
-    Posteriors,
-    Segmentation,
-    can_look,
-    check_label_grid,
-    check_tensors,
-    expected_score,
-    lengths_of,
-    score_of,
-)
+from semicrf_spec.operators import Censoring, Segmentation, can_look, check_label_grid
 
 Segments = Segmentation | Sequence[Sequence[tuple[int, int, int]]]
 
 
-class SemiCRF(Distribution):
+class SemiCRF(Inference):
     """A batch of distributions over segmentations, `p(y) = exp(score(y) - log_partition)`.
 
         score(y) = start[c_1] + end[c_n]
@@ -62,122 +54,19 @@ class SemiCRF(Distribution):
         finish: `(B, T, C)` nats, a segment of c has t as its last position. Missing means 0.
         lengths: `(B,)` integers in `[0, T]`. Missing means T.
         cuts: `(B, T)` booleans, where a segment has to begin. Missing means that none has to.
+        left_censored: whether first segments may have begun before the recording did; a boolean, or `(B,)`.
+            Of m seen positions, the score is the log of the summed `exp(duration)` of all that the segment
+            may have lasted, m to K. So the distribution is over what is seen, `durations` of posteriors too.
+        right_censored: whether last segments may have gone on behind the end; likewise.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
         validate_args: whether to check values now; on a CPU they are checked again where they are used. On a
             GPU that waits for it, and is left out while a CUDA graph is captured.
 
     Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
         legal everywhere and forbids; NaN and `+inf` are errors.
-    Source: Sarawagi & Cohen 2004.
+    Cost: censored on one side that of 2 C labels, on both that of 4 C.
+    Source: Sarawagi & Cohen 2004; for what is cut off, Guédon 2003.
     """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-
-    def __init__(
-        self,
-        emissions: Tensor,
-        transition: Tensor,
-        duration: Tensor,
-        *,
-        start: Tensor | None = None,
-        end: Tensor | None = None,
-        begin: Tensor | None = None,
-        finish: Tensor | None = None,
-        lengths: Tensor | None = None,
-        cuts: Tensor | None = None,
-        backend: BackendName | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        self.potentials = Potentials(
-            emissions, transition, duration, start, end, begin, finish, lengths, cuts
-        )
-        check_tensors(self.potentials)
-        self.backend = check_backend(backend, None)
-        batch, time, _ = self.potentials.shape
-        validate = self._validate_args if validate_args is None else validate_args
-        if validate and can_look(emissions):
-            self.potentials.check_values()
-        super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)
-
-    def __repr__(self) -> str:
-        batch, time, classes = self.potentials.shape
-        max_duration = self.potentials.max_duration
-        return f"SemiCRF(B={batch}, T={time}, K={max_duration}, C={classes}, backend={self.backend!r})"
-
-    @property
-    def _backend(self) -> Backend:
-        return backend_for(self.backend, self.potentials.emissions.device)
-
-    @property
-    def _terms(self) -> dict[str, Any]:
-        return dict(self.potentials.items())
-
-    @property
-    def lengths(self) -> Tensor:
-        """`(B,)` int64 positions in each sequence."""
-        return lengths_of(self.potentials)
-
-    @property
-    def log_partition(self) -> Tensor:
-        """`log sum_y exp(score(y))`: `(B,)` float64 nats, differentiable.
-
-        `-inf` where nothing is allowed, and then every gradient is 0.
-        Cost: O(B T C (K + C)) time.
-        """
-        return self._backend.log_partition(**self._terms)
-
-    @property
-    def posteriors(self) -> Posteriors:
-        """Expected counts: position, begins, ends `(B, T, C)`, transitions and durations.
-
-        They are the derivatives of `log_partition` by emissions, begin, finish, transition and duration.
-        Cost: O(B T C (K + C)) time.
-        """
-        return self._backend.posteriors(**self._terms)
-
-    @property
-    def segment_posteriors(self) -> Tensor:
-        """`(B, T, K, C)` probability of every segment: of label c over `[s, s + d)`, at s and d - 1.
-
-        Differentiable. Of some segments `segment_probabilities` gives those.
-        Cost: O(B T C (K + C)) time, O(B T K C) memory.
-        Source: Sarawagi & Cohen 2004.
-        """
-        return self._with(by_segment(self.potentials)).posteriors.durations
-
-    def segment_probabilities(self, segments: KnownSegments | Segmentation) -> list[Tensor]:
-        """The probability that a segmentation holds given segments, each by itself: how sure an answer is.
-
-            p(segment) = sum of p(y) over every y that holds it
-
-        Args:
-            segments: one list of `(start, end, label)` a sequence, in any order, overlapping or not; label
-                `-100` is any label. Or a `Segmentation`, as of `decode`.
-        Returns: a tensor for each sequence, `(number of its segments,)`, differentiable; 0 for a segment
-            longer than K.
-        Raises: ValueError naming the sequence and the segment that does not fit into it.
-        Cost: that of `segment_posteriors`.
-        """
-        lists = segments.to_list() if isinstance(segments, Segmentation) else segments
-        return picked(self.segment_posteriors, lists, self.potentials)
-
-    @property
-    def expected_counts(self) -> Tensor:
-        """`(B, C)` expected number of segments of each label.
-
-        Cost: that of `posteriors`.
-        """
-        return self.posteriors.begins.sum(1)
-
-    @property
-    def mode(self) -> Segmentation:  # type: ignore[override]  # an event is no tensor
-        """The segmentation of highest score (Viterbi), with its `.scores` in nats.
-
-        Of equal scores, read from the last segment backwards, the lowest label wins, then the shortest
-        duration. Without segments where nothing is allowed.
-        Cost: O(B T C (K + C)) time.
-        """
-        return self._backend.viterbi(**self._terms)
 
     def decode(self, method: Method = "viterbi") -> Segmentation:
         """The segmentation to answer with: the most probable, or that of the fewest expected mistakes.
@@ -204,87 +93,59 @@ class SemiCRF(Distribution):
             return self.mode
         with torch.no_grad():
             if method == "segment_f1":
-                found = self._with(segment_gains(self.potentials, self.segment_posteriors)).mode
+                copies = self.censoring.copies
+                gains = segment_gains(self._unfolded, copies.spread(self.segment_posteriors))
+                found = copies.folded(self._backend.viterbi(**dict(gains.items())))
                 return Segmentation(found.labels, found.durations, found.lengths, self.score(found))
             gains = position_gains(self.potentials, self.posteriors.position)
-            labels = self._with(gains).mode.to_labels(fill=UNKNOWN)
+            labels = self._with(gains, self.censoring.unweighted).mode.to_labels(fill=UNKNOWN)
             return self._with(with_labels(self.potentials, labels)).mode
 
-    def top_k(self, k: int) -> Segmentation:
-        """The k segmentations of highest score, best first, each another, with their `.scores` in nats.
+    def segment_probabilities(self, segments: KnownSegments | Segmentation) -> list[Tensor]:
+        """The probability that a segmentation holds given segments, each by itself: how sure an answer is.
 
-        Of equal scores the one that is preferred comes first, as in `mode`. Where fewer than k are allowed,
-        the others have no segments and score `-inf`.
-
-        Args:
-            k: how many, at least 1.
-        Returns: `Segmentation` of shape `(k, B, T)`, not differentiable; the first is the mode, and
-            `.scores - log_partition` are log-probabilities.
-        Raises: TypeError for a k that is no integer, ValueError for one below 1.
-        Cost: O(k B T C (K + C)) time, O(k B T C) memory; on a GPU in a Python loop over T.
-        Source: Chow & Schwartz 1989; Huang & Chiang 2005.
-        """
-        return top_k_of(self._backend)(**self._terms, k=k)
-
-    def entropy(self) -> Tensor:
-        """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
-
-        Differentiable, on a GPU with `backend="eager"` only.
-        Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
-        """
-        return self._backend.entropy(**self._terms)
-
-    def sample(  # type: ignore[override]  # an event is no tensor
-        self,
-        n: int | Sequence[int] = (),
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Segmentation:
-        """Exact independent samples, `n` for each sequence.
-
-            p(y) = exp(score(y) / temperature) / sum_y' exp(score(y') / temperature)
+            p(segment) = sum of p(y) over every y that holds it
 
         Args:
-            n: how many, for a `Segmentation` of shape `(n, B, T)`, or a shape of them; one, of shape
-                `(B, T)`, if missing.
-            temperature: above 0 and finite; near 0 only the best are drawn, far above 1 all alike.
-            generator: on the device of the emissions; the same seed gives the same samples.
-        Returns: `Segmentation` with its `.scores` at temperature 1, not differentiable; without segments
-            where nothing is allowed.
-        Raises: ValueError for a negative n, and for a temperature that is not above 0 and finite.
-        Cost: that of `log_partition`, and O(T C) time and O(T) memory a sample. `torch.compile` takes it
-            without a generator.
-        Source: forward filtering, backward sampling: Chib 1996.
+            segments: one list of `(start, end, label)` a sequence, in any order, overlapping or not; label
+                `-100` is any label. Or a `Segmentation`, as of `decode`.
+        Returns: a tensor for each sequence, `(number of its segments,)`, differentiable; 0 for a segment
+            longer than K.
+        Raises: ValueError naming the sequence and the segment that does not fit into it.
+        Cost: that of `segment_posteriors`.
         """
-        return self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
+        lists = segments.to_list() if isinstance(segments, Segmentation) else segments
+        return picked(self.segment_posteriors, lists, self.potentials)
 
-    def cross_entropy(self, other: SemiCRF) -> Tensor:
-        """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
+    def position_log_prob(self, labels: Tensor) -> Tensor:
+        """Log-probability of the label of each position by itself, whatever the others bear.
 
-        Infinite where q forbids what p expects. Differentiable; on a GPU in q only.
+            log p(label at t = labels[t]) = log posteriors.position[t, labels[t]]
+
+        and for each position where p is below 1e-4 (on a GPU 1e-2) by a `log_prob` of its own, all other
+        labels unknown: the difference that a posterior is has too few digits there.
 
         Args:
-            other: a distribution over segmentations of the same sequences.
-        Raises: ValueError where the sequences are not the same.
-        Cost: that of `posteriors`, and of the other's `log_partition`.
-        Source: Li & Eisner 2009.
+            labels: `(B, T)` integers, `-100` where unknown; past the lengths anything may stand.
+        Returns: `(B, T)` float64 nats, differentiable; 0 where the label is unknown and past the lengths.
+        Raises: ValueError naming the sequence and the position of a label out of range.
+        Cost: that of `posteriors`, and of a `log_prob` for each position of a label that is as improbable.
+        Source: Kakade, Teh & Roweis 2002.
         """
-        return self._backend.cross_entropy(**self._terms, other=_potentials_of(other))
+        check_label_grid(labels, self.potentials.shape[:2])
+        known = torch.ops.semicrf.check_labels(labels, self.lengths, self.potentials.shape[2])
 
-    def kl_divergence(self, other: SemiCRF) -> Tensor:
-        """`sum_y p(y) log(p(y) / q(y))`, q being the other: `(B,)` float64 nats, exact at any length.
+        def by_scan(sequences: Tensor, alone: Tensor) -> Tensor:
+            return self._selected(sequences).log_prob(alone)
 
-        `cross_entropy(other) - entropy()` without its cancellation: 0 for equal potentials. It is what
-        `torch.distributions.kl_divergence(p, q)` answers. Arguments and errors are those of `cross_entropy`.
+        return log_prob_of_labels(self.posteriors.position, known, by_scan)
+
+    def position_entropy(self) -> Tensor:
+        """`(B, T)` nats: how unsure the label of each position is by itself, 0 past the lengths.
+
+        Differentiable. Cost: that of `posteriors`.
         """
-        return self._backend.kl_divergence(**self._terms, other=_potentials_of(other))
-
-    def expected_score(self) -> Tensor:
-        """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
-
-        Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
-        """
-        return expected_score(self.posteriors, self.potentials)
+        return entropy_of_labels(self.posteriors.position)
 
     def expected_cost(self, **costs: Tensor) -> Tensor:
         """What a segmentation costs on average: `(B,)` float64, the risk.
@@ -302,14 +163,14 @@ class SemiCRF(Distribution):
         """
         if "segments" not in costs:
             return expected_cost(self.posteriors, None, costs)
-        posteriors = self._with(by_segment(self.potentials)).posteriors
+        posteriors = self._posteriors_by_segment()
         segments, durations = posteriors.durations, self.potentials.duration
         own = segments if durations.ndim == 4 else segments.sum(1)
         return expected_cost(posteriors._replace(durations=own), segments, costs)
 
     def uniform(self) -> SemiCRF:
         """The distribution under which everything that is allowed is equally probable."""
-        return self._with(without_scores(self.potentials))
+        return self._with(without_scores(self.potentials), self.censoring.unweighted)
 
     def score(self, segments: Segments) -> Tensor:
         """Score of given segmentations: `(B,)` float64 nats, differentiable.
@@ -321,7 +182,7 @@ class SemiCRF(Distribution):
             or has a label out of range.
         Cost: O(B T).
         """
-        return score_of(self._segmentation(segments), self.potentials)
+        return self.censoring.score(self._segmentation(segments), self.potentials)
 
     def log_prob(self, value: Segments | Tensor) -> Tensor:
         """Log-probability of segmentations, or of labels however they are cut.
@@ -343,32 +204,6 @@ class SemiCRF(Distribution):
         else:
             numerator = self.score(value)
         return torch.where(numerator > -torch.inf, numerator - self.log_partition, -torch.inf)
-
-    def position_log_prob(self, labels: Tensor) -> Tensor:
-        """Log-probability of the label of each position by itself, whatever the others bear.
-
-            log p(label at t = labels[t]) = log posteriors.position[t, labels[t]]
-
-        and by a scan of its own, log_partition with that label known less log_partition, for each position
-        where p is below 1e-4 (on a GPU 1e-2): the difference that a posterior is has too few digits there.
-
-        Args:
-            labels: `(B, T)` integers, `-100` where unknown; past the lengths anything may stand.
-        Returns: `(B, T)` float64 nats, differentiable; 0 where the label is unknown and past the lengths.
-        Raises: ValueError naming the sequence and the position of a label out of range.
-        Cost: that of `posteriors`, and a `log_partition` for each position of a label that is as improbable.
-        Source: Kakade, Teh & Roweis 2002.
-        """
-        check_label_grid(labels, self.potentials.shape[:2])
-        found = self.posteriors.position
-        return log_prob_of_labels(self.potentials, found, labels, lambda p: self._with(p).log_partition)
-
-    def position_entropy(self) -> Tensor:
-        """`(B, T)` nats: how unsure the label of each position is by itself, 0 past the lengths.
-
-        Differentiable. Cost: that of `posteriors`.
-        """
-        return entropy_of_labels(self.posteriors.position)
 
     def constrained(
         self,
@@ -424,9 +259,15 @@ class SemiCRF(Distribution):
                 check_something_left(conditioned.log_partition, lambda: self.log_partition)
         return conditioned
 
-    def _with(self, potentials: Potentials[Tensor]) -> SemiCRF:
+    def _with(self, potentials: Potentials[Tensor], censoring: Censoring | None = None) -> SemiCRF:
         """The same kind of distribution over other potentials, whose values have been checked."""
-        return SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
+        found = SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
+        found.censoring = censoring or self.censoring
+        return found
+
+    def _selected(self, sequences: Tensor) -> SemiCRF:
+        """The distribution over some of the sequences, given by their numbers, any number of times each."""
+        return self._with(selected(self.potentials, sequences), self.censoring.selected(sequences))
 
     def _segmentation(self, segments: Segments) -> Segmentation:
         if isinstance(segments, Segmentation):
@@ -446,12 +287,6 @@ class SemiCRF(Distribution):
             lengths=self.lengths.tolist(),
             device=self.potentials.emissions.device,
         )
-
-
-def _potentials_of(other: SemiCRF) -> Potentials[Tensor]:
-    if not isinstance(other, SemiCRF):
-        raise TypeError(f"other is a {type(other).__name__}; expected a SemiCRF")
-    return other.potentials
 
 
 register_kl(SemiCRF, SemiCRF)(SemiCRF.kl_divergence)  # type: ignore[no-untyped-call]  # PyTorch's

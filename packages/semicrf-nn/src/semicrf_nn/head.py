@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, Unpack, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from semicrf_nn.backends import BackendName, check_backend
+from semicrf_nn.censoring import Censored, CensoringOptions
 from semicrf_nn.constraints import (
     ForbiddenTransitions,
     check_one_of,
@@ -112,16 +113,29 @@ class SemiMarkovCRFHead(nn.Module):
             + (f", durations={self.durations}" if bounded else "")
         )
 
-    def forward(self, hidden: Tensor, lengths: Lengths = None) -> SemiCRF:
+    def forward(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> SemiCRF:
         """The distribution; the same as `distribution`."""
-        return self.distribution(hidden, lengths)
+        return self.distribution(hidden, lengths, **censored)
 
-    def distribution(self, hidden: Tensor, lengths: Lengths = None) -> SemiCRF:
+    def distribution(
+        self,
+        hidden: Tensor,
+        lengths: Lengths = None,
+        *,
+        left_censored: Censored = False,
+        right_censored: Censored = False,
+    ) -> SemiCRF:
         """The distribution over segmentations, given the encoder's output.
 
         Args:
             hidden: `(B, T, hidden_dim)`, or `(B, T, num_classes)` nats without `hidden_dim`.
             lengths: `(B,)` integers in `[0, T]`; T if missing.
+            left_censored: whether first segments may have begun before the recording did, so that what is
+                seen of them may be shorter than they were; a boolean, or `(B,)` booleans.
+            right_censored: whether last segments may have gone on behind the end; likewise. Every method
+                that takes `hidden` takes both.
         Raises: ValueError or TypeError naming the argument, what was expected and what was given.
         """
         width, name = (
@@ -150,6 +164,8 @@ class SemiMarkovCRFHead(nn.Module):
             start=self.start,
             end=self.end,
             lengths=lengths,
+            left_censored=left_censored,
+            right_censored=right_censored,
             backend=self.backend,
         )
 
@@ -165,6 +181,7 @@ class SemiMarkovCRFHead(nn.Module):
         label_smoothing: float = 0.0,
         class_weight: Tensor | Sequence[float] | None = None,
         position_weight: Tensor | Sequence[Sequence[float]] | None = None,
+        **censored: Unpack[CensoringOptions],
     ) -> Tensor:
         """Negative log-likelihood, float64 nats.
 
@@ -187,6 +204,7 @@ class SemiMarkovCRFHead(nn.Module):
                 label, so with this or the next the loss is that of positions by themselves, as
                 `SemiCRF.position_log_prob` has it, whatever the supervision.
             position_weight: `(B, T)`, at least 0: what each position counts, such as how unsure it is.
+            censored: `left_censored` and `right_censored` as in `distribution`.
         Raises: ValueError naming the sequence and the segment that is at fault: longer than max_duration, a
             gap, an overlap, a label out of range, or ruled out by the head's constraints.
         Cost: that of `SemiCRF.log_prob`; of `cross_entropy` too where labels are smoothed. With weights of
@@ -195,7 +213,7 @@ class SemiMarkovCRFHead(nn.Module):
         check_one_of("reduction", reduction, get_args(Reduction))
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing is {label_smoothing}; expected at least 0 and less than 1")
-        distribution = self.distribution(hidden, lengths)
+        distribution = self.distribution(hidden, lengths, **censored)
         weight = None if sequence_weight is None else torch.as_tensor(sequence_weight, device=hidden.device)
         if class_weight is not None or position_weight is not None:
             if label_smoothing > 0.0:
@@ -228,33 +246,50 @@ class SemiMarkovCRFHead(nn.Module):
                 total = total + parameter.abs().pow(p).sum()
         return total
 
-    def decode(self, hidden: Tensor, lengths: Lengths = None, *, method: Method = "viterbi") -> Segmentation:
+    def decode(
+        self,
+        hidden: Tensor,
+        lengths: Lengths = None,
+        *,
+        method: Method = "viterbi",
+        **censored: Unpack[CensoringOptions],
+    ) -> Segmentation:
         """The best segmentation as tensors: `.labels`, `.durations`, `.scores`, `.to_list()`.
 
         Args:
             method: what is best, as `SemiCRF.decode` says.
         """
-        return self.distribution(hidden, lengths).decode(method)
+        return self.distribution(hidden, lengths, **censored).decode(method)
 
-    def decode_with_traceback(self, hidden: Tensor, lengths: Lengths = None) -> list[list[Segment]]:
+    def decode_with_traceback(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> list[list[Segment]]:
         """The best segmentation as one list of `Segment(start, end, label)` per sequence."""
-        return self.decode(hidden, lengths).to_list()
+        return self.decode(hidden, lengths, **censored).to_list()
 
-    def compute_position_marginals(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+    def compute_position_marginals(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> Tensor:
         """`(B, T, C)` probability that position t has label c; 0 past the lengths."""
-        return self.distribution(hidden, lengths).posteriors.position
+        return self.distribution(hidden, lengths, **censored).posteriors.position
 
-    def compute_boundary_marginals(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+    def compute_boundary_marginals(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> Tensor:
         """`(B, T)` probability that a segment begins at position t; 1 at position 0, 0 past the lengths."""
-        return self.distribution(hidden, lengths).posteriors.boundary
+        return self.distribution(hidden, lengths, **censored).posteriors.boundary
 
-    def compute_entropy_streaming(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+    def compute_entropy_streaming(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> Tensor:
         """`(B,)` float64 nats: log_partition less expected score, on the head's backend. Exact."""
-        return self.distribution(hidden, lengths).entropy()
+        return self.distribution(hidden, lengths, **censored).entropy()
 
-    def compute_entropy_exact(self, hidden: Tensor, lengths: Lengths = None) -> Tensor:
+    def compute_entropy_exact(
+        self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
+    ) -> Tensor:
         """`(B,)` float64 nats: the same number from the float64 oracle, differentiable and slow."""
-        return eager.entropy(**dict(self.distribution(hidden, lengths).potentials.items()))
+        return eager.entropy(**self.distribution(hidden, lengths, **censored)._terms)
 
 
 def _masked(hidden: Tensor, lengths: Tensor | None) -> Tensor:

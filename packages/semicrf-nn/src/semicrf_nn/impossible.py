@@ -7,6 +7,7 @@ from torch import Tensor
 
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_spec import DensePotentials, Segment
+from semicrf_spec.operators import Segmentation
 
 
 def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tensor) -> None:
@@ -23,14 +24,19 @@ def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tenso
             f"sequence {b}: no segmentation that the constraints allow agrees with its labels; check "
             "min_duration, max_duration, forbidden_transitions and emissions of -inf"
         )
-    segments = distribution._segmentation(gold).to_list()[b]
-    raise ValueError(f"sequence {b} has probability 0: {_reason(distribution, b, segments)}")
+    found = distribution._segmentation(gold)
+    copied = distribution.censoring.copies.labels_of(found.labels, found.durations)
+    copies = Segmentation(copied, found.durations, found.lengths).to_list()[b]
+    raise ValueError(
+        f"sequence {b} has probability 0: {_reason(distribution, b, found.to_list()[b], copies)}"
+    )
 
 
-def _reason(distribution: SemiCRF, b: int, segments: list[Segment]) -> str:
-    terms = DensePotentials.of(distribution.potentials)
-    for number, (start, end, label) in enumerate(segments):
-        segment = f"segment {number} {(start, end, label)}"
+def _reason(distribution: SemiCRF, b: int, segments: list[Segment], copies: list[Segment]) -> str:
+    """The first term that forbids one of the segments, which bear these copies of their labels."""
+    terms = DensePotentials.of(distribution._unfolded)
+    for number, (start, end, label) in enumerate(copies):
+        segment = f"segment {number} {tuple(segments[number])}"
         scores = {
             "duration": terms.duration[b, end - start - 1, label],
             "emissions": terms.emissions[b, start:end, label].min(),
@@ -40,7 +46,7 @@ def _reason(distribution: SemiCRF, b: int, segments: list[Segment]) -> str:
         if number == 0:
             scores["start"] = terms.start[label]
         else:
-            scores["transition"] = terms.transition[b, start, segments[number - 1].label, label]
+            scores["transition"] = terms.transition[b, start, copies[number - 1].label, label]
         if number == len(segments) - 1:
             scores["end"] = terms.end[label]
         for name, score in scores.items():

@@ -7,49 +7,33 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from semicrf_nn.conditions import with_labels
-from semicrf_spec import UNKNOWN, Potentials
-from semicrf_spec.operators import lengths_of
-from semicrf_spec.potentials import axes_of
+from semicrf_spec import UNKNOWN
 
 RESOLVED = {torch.float64: 1e-4, torch.float32: 1e-2}
 """Posteriors of positions are differences; of smaller ones the logarithm would lose digits."""
 
 
 def log_prob_of_labels(
-    potentials: Potentials[Tensor],
-    position: Tensor,
-    labels: Tensor,
-    log_partition: Callable[[Potentials[Tensor]], Tensor],
+    position: Tensor, labels: Tensor, by_scan: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """`(B, T)` float64 log-probability of each label by itself; 0 where it is unknown, and past the lengths.
+    """`(B, T)` float64 log-probability of each label by itself; 0 where it is unknown.
 
     Args:
-        potentials: the terms.
-        position: `(B, T, C)` their posteriors.
-        labels: `(B, T)` integers, `-100` where unknown.
-        log_partition: for those that posteriors do not resolve, a scan each.
+        position: `(B, T, C)` posteriors.
+        labels: `(B, T)` int64, `-100` where unknown.
+        by_scan: of sequences, given by their numbers `(N,)`, and labels `(N, T)` the log-probability `(N,)`,
+            for those that posteriors do not resolve.
     """
-    known = torch.ops.semicrf.check_labels(labels, lengths_of(potentials), potentials.shape[2])
-    picked = position.gather(2, known.clamp(min=0)[:, :, None]).squeeze(2)
-    small = (known != UNKNOWN) & (picked < RESOLVED[picked.dtype])
-    found = torch.where((known == UNKNOWN) | small, 1.0, picked.double()).log()
+    known = labels != UNKNOWN
+    picked = position.gather(2, labels.clamp(min=0)[:, :, None]).squeeze(2)
+    small = known & (picked < RESOLVED[picked.dtype])
+    found = torch.where(known & ~small, picked.double(), 1.0).log()
     sequence, place = small.nonzero(as_tuple=True)
     if len(sequence) == 0:
         return found
-    one = torch.full_like(known[sequence], UNKNOWN)
-    one[torch.arange(len(place), device=place.device), place] = known[sequence, place]
-    having = log_partition(with_labels(selected(potentials, sequence), one))
-    of_all = log_partition(potentials)[sequence]
-    exact = torch.where(having > -torch.inf, having - of_all, -torch.inf)
-    return found.index_put((sequence, place), exact)
-
-
-def selected(potentials: Potentials[Tensor], sequences: Tensor) -> Potentials[Tensor]:
-    """The potentials of some sequences, any number of times each."""
-    return Potentials(
-        **{n: term[sequences] if axes_of(n, term)[0] == "B" else term for n, term in potentials.items()}
-    )
+    alone = torch.full_like(labels[sequence], UNKNOWN)
+    alone[torch.arange(len(place), device=place.device), place] = labels[sequence, place]
+    return found.index_put((sequence, place), by_scan(sequence, alone))
 
 
 def entropy_of_labels(position: Tensor) -> Tensor:

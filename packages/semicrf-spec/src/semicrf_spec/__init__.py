@@ -5,6 +5,7 @@ Importing this needs numpy and array-api-compat. The operators, which need torch
 """
 
 from semicrf_spec._version import __version__
+from semicrf_spec.censoring import CensoredEnumeration, enumerate_censored
 from semicrf_spec.dense import DensePotentials
 from semicrf_spec.enumeration import Enumeration, enumerate_batch, segmentations
 from semicrf_spec.potentials import SHAPES, Potentials
@@ -39,6 +40,7 @@ __all__ = [
     "SEMIRINGS",
     "SHAPES",
     "UNKNOWN",
+    "CensoredEnumeration",
     "CountSemiring",
     "DensePotentials",
     "Enumeration",
@@ -51,6 +53,7 @@ __all__ = [
     "__version__",
     "check_segments",
     "enumerate_batch",
+    "enumerate_censored",
     "labels_to_segments",
     "logsumexp",
     "score",

@@ -16,13 +16,18 @@ from array_api_compat import array_namespace
 Array = Any
 
 
-def logsumexp(x: Array, axis: int) -> Array:
+def logsumexp(x: Array, axis: int, *, namespace: Any = None) -> Array:
     """`log(sum(exp(x)))` along an axis, `-inf` where every entry is `-inf`.
 
     Never NaN for finite or `-inf` entries, and neither are its derivatives of any order.
+
+    Args:
+        x: finite or `-inf`.
+        axis: which is summed.
+        namespace: of the array API, for tracers, which cannot ask the array for it.
     Source: the shifted sum of Blanchard, Higham & Higham 2021.
     """
-    xp = array_namespace(x)
+    xp = array_namespace(x) if namespace is None else namespace
     if x.shape[axis] == 0:
         return xp.sum(x, axis=axis) - math.inf
     peak = xp.max(x, axis=axis, keepdims=True)

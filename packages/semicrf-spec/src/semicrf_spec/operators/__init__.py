@@ -1,6 +1,7 @@
 """The operators' contracts, and the types and call signature every backend shares. Needs torch."""
 
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
+from semicrf_spec.operators.censoring import Censoring, Copies, check_summable, survivors
 from semicrf_spec.operators.checks import can_look, check_labels, check_segmentation
 from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
@@ -24,6 +25,8 @@ from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_la
 __all__ = [
     "NO_LABEL",
     "SCHEMAS",
+    "Censoring",
+    "Copies",
     "Draw",
     "OverTerms",
     "Posteriors",
@@ -34,6 +37,7 @@ __all__ = [
     "check_label_grid",
     "check_labels",
     "check_segmentation",
+    "check_summable",
     "check_tensors",
     "cross_entropy",
     "cross_entropy_by",
@@ -56,6 +60,7 @@ __all__ = [
     "score_at",
     "score_of",
     "statistics_dtype",
+    "survivors",
     "terms_and_boundaries",
     "top_k",
     "viterbi",

@@ -54,6 +54,16 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
 
     `-inf` where its own score says so and there are no segments: of what a backend found nothing for.
     """
+    labels, durations, absent = sound(segmentation, potentials)
+    return torch.where(absent, -torch.inf, score_at(labels, durations, potentials))
+
+
+def sound(segmentation: Segmentation, potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels and durations `(..., B, T)`, once they are found sound, and `(..., B)` where there are none.
+
+    Raises: TypeError for what is no segmentation, ValueError for one of other sequences, and that of
+        `check_segmentation`.
+    """
     if not isinstance(segmentation, Segmentation):
         raise TypeError(
             f"segmentation is a {type(segmentation).__name__}; expected a Segmentation, which "
@@ -76,7 +86,7 @@ def score_of(segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tens
         classes,
         potentials.max_duration,
     )
-    return torch.where(absent, -torch.inf, score_at(labels, durations, potentials))
+    return labels, durations, absent
 
 
 def score_at(labels: Tensor, durations: Tensor, potentials: Potentials[Tensor]) -> Tensor:
