@@ -1,72 +1,18 @@
-"""Semirings, written once over the array API.
-
-A semi-Markov model asks one question in many algebras: the sum over segmentations of the product of
-their parts. `log` answers with the log partition, `max` with the best score, `real` with the partition
-itself and `count` with the number of segmentations that are allowed.
-"""
+"""Semirings whose elements are single numbers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-Array = Any
-
-
-def logsumexp(x: Array, axis: int) -> Array:
-    """`log(sum(exp(x)))` along an axis, `-inf` where every entry is `-inf`.
-
-    Never NaN for finite or `-inf` entries, and neither are its derivatives of any order.
-    Source: the shifted sum of Blanchard, Higham & Higham 2021.
-    """
-    xp = array_namespace(x)
-    if x.shape[axis] == 0:
-        return xp.sum(x, axis=axis) - math.inf
-    peak = xp.max(x, axis=axis, keepdims=True)
-    peak = xp.where(peak > -math.inf, peak, xp.zeros_like(peak))
-    total = xp.sum(xp.exp(x - peak), axis=axis)
-    empty = total == 0
-    log_total = xp.log(xp.where(empty, xp.ones_like(total), total)) + xp.squeeze(peak, axis=axis)
-    return xp.where(empty, xp.full_like(log_total, -math.inf), log_total)
-
-
-class Semiring(Protocol):
-    """A commutative semiring whose elements are array entries.
-
-    Laws: `add` and `mul` are associative and commutative, `mul` distributes over `add`, `zero` is
-    neutral for `add` and annihilates under `mul`, `one` is neutral for `mul`; `sum` is repeated `add`.
-    """
-
-    @property
-    def name(self) -> str:
-        """What the semiring computes."""
-
-    @property
-    def zero(self) -> float:
-        """The neutral element of `add`."""
-
-    @property
-    def one(self) -> float:
-        """The neutral element of `mul`."""
-
-    def lift(self, score: Array) -> Array:
-        """The element for a score in nats."""
-
-    def add(self, a: Array, b: Array) -> Array:
-        """Combine alternatives."""
-
-    def mul(self, a: Array, b: Array) -> Array:
-        """Combine parts."""
-
-    def sum(self, x: Array, axis: int) -> Array:
-        """`add` along an axis."""
+from semicrf_spec.semirings.protocol import Array, ScalarSemiring
+from semicrf_spec.semirings.sums import logsumexp
 
 
 @dataclass(frozen=True)
-class LogSemiring:
+class LogSemiring(ScalarSemiring):
     """`(logsumexp, +)`: sums of weights, kept as logarithms."""
 
     name: str = "log"
@@ -92,7 +38,7 @@ class LogSemiring:
 
 
 @dataclass(frozen=True)
-class MaxSemiring:
+class MaxSemiring(ScalarSemiring):
     """`(max, +)`: the best score."""
 
     name: str = "max"
@@ -112,13 +58,16 @@ class MaxSemiring:
         return a + b
 
     def sum(self, x: Array, axis: int) -> Array:
-        """The largest entry along an axis."""
+        """The largest entry along an axis; its gradient is 0 where every entry is `-inf`."""
         xp = array_namespace(x)
-        return xp.max(x, axis=axis) if x.shape[axis] else xp.sum(x, axis=axis) - math.inf
+        if x.shape[axis] == 0:
+            return xp.sum(x, axis=axis) - math.inf
+        largest = xp.max(x, axis=axis)
+        return xp.where(largest > -math.inf, largest, xp.full_like(largest, -math.inf))
 
 
 @dataclass(frozen=True)
-class RealSemiring:
+class RealSemiring(ScalarSemiring):
     """`(+, *)`: sums of weights as they are; overflows where `log` does not."""
 
     name: str = "real"
@@ -157,9 +106,17 @@ class CountSemiring(RealSemiring):
         return xp.astype(score > -math.inf, score.dtype)
 
 
-LOG = LogSemiring()
-MAX = MaxSemiring()
-REAL = RealSemiring()
-COUNT = CountSemiring()
-SEMIRINGS: tuple[Semiring, ...] = (LOG, MAX, REAL, COUNT)
-"""Every semiring there is."""
+@dataclass(frozen=True)
+class BooleanSemiring(CountSemiring):
+    """`(or, and)` over 0 and 1, in the dtype of the scores: whether any segmentation is not forbidden."""
+
+    name: str = "boolean"
+
+    def add(self, a: Array, b: Array) -> Array:
+        """1 where one of the two is."""
+        return array_namespace(a, b).maximum(a, b)
+
+    def sum(self, x: Array, axis: int) -> Array:
+        """1 where an entry along the axis is."""
+        xp = array_namespace(x)
+        return xp.max(x, axis=axis) if x.shape[axis] else xp.sum(x, axis=axis)
