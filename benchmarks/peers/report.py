@@ -44,7 +44,7 @@ class Share:
     share: float
 
     def __str__(self) -> str:
-        return f"{self.share:.2f}"
+        return f"{self.share:.2g}"
 
 
 @dataclass(frozen=True)

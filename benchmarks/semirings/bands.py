@@ -24,29 +24,29 @@ WANTED = Wanted("≥", 0.9)
 
 
 def table(effort: Effort) -> Table:
-    """Spans from one position to 2 K."""
+    """Spans from one position to 2 K, as their states are counted and in the best order of several."""
     sizes = ((4, 2),) if effort.quick else ((16, 2), (16, 4), (64, 1))
     rows = [row for longest, classes in sizes for row in _rows(longest, classes)]
-    return Table("Matrices of spans", "density", "band, as it is", "band, reordered", rows)
+    title = "Matrices of spans, and the product of two of them"
+    return Table(title, "not zero", "multiply-adds not zero", "band", rows)
 
 
 def _rows(longest: int, classes: int) -> Iterator[Row]:
-    fractions = {1, longest // 4, longest // 2, longest // 2 + 1, 3 * longest // 4, longest, 2 * longest}
+    measured = {1, longest // 4, longest // 2, longest // 2 + 1, 3 * longest // 4, longest, 2 * longest}
     for length, found in enumerate(patterns(longest, classes, 2 * longest), start=1):
-        if length in fractions:
-            natural = bandwidth(found, range(len(found)))
-            name, narrowest = min(
-                ((name, bandwidth(found, order(found, classes))) for name, order in ORDERS.items()),
-                key=lambda each: each[1],
-            )
+        if length not in measured:
+            continue
+        narrowest = min(ORDERS, key=lambda name: bandwidth(found, ORDERS[name](found, classes)))
+        shares = Share(float(found.mean())), Share(products(found))
+        wanted = WANTED if 2 * length > longest else None
+        for name in dict.fromkeys(("by boundary", narrowest)):
             yield Row(
-                f"{length} positions",
+                f"{length} position{'s' * (length > 1)}, {name}",
                 f"K={longest} C={classes}",
-                Share(float(found.mean())),
-                Share(natural),
-                narrowest,
-                WANTED if 2 * length > longest else None,
-                f"{name}; no order is below {lower_bound(found):.2f}",
+                *shares,
+                bandwidth(found, ORDERS[name](found, classes)),
+                wanted,
+                f"as stored: {min(length / longest, 1.0) ** 2:.2g}; any order: ≥ {lower_bound(found):.3g}",
             )
 
 
@@ -70,6 +70,12 @@ def _square(span: torch.Tensor, length: int) -> Pattern:
     return square
 
 
+def products(pattern: Pattern) -> float:
+    """Of the multiply-adds of a product of two such matrices, how many have no zero in them."""
+    needed = int(pattern.sum(0) @ pattern.sum(1))
+    return needed / len(pattern) ** 3
+
+
 def bandwidth(pattern: Pattern, order: Order) -> float:
     """The largest distance from the diagonal of what is not zero, as a part of the largest there can be."""
     place = np.empty(len(order), dtype=int)
@@ -87,6 +93,11 @@ def lower_bound(pattern: Pattern) -> float:
     touching = pattern | pattern.T | np.eye(len(pattern), dtype=bool)
     everywhere = int(touching.all(1).sum())
     return -(-(others + everywhere - 1) // 2) / max(others, 1) if everywhere else 0.0
+
+
+def by_boundary(pattern: Pattern, classes: int) -> Order:
+    """As they are: all labels of a boundary together."""
+    return range(len(pattern))
 
 
 def by_label(pattern: Pattern, classes: int) -> Order:
@@ -117,6 +128,7 @@ def busiest_in_the_middle(pattern: Pattern, classes: int) -> Order:
 
 
 ORDERS: dict[str, Callable[[Pattern, int], Order]] = {
+    "by boundary": by_boundary,
     "by label": by_label,
     "reverse Cuthill-McKee": cuthill_mckee,
     "busiest in the middle": busiest_in_the_middle,

@@ -60,6 +60,13 @@ def test_bands_are_measured_from_the_diagonal():
     assert bands.bandwidth(pattern, [1, 0, 2, 3, 4]) == 0.25
 
 
+def test_multiply_adds_are_counted_where_neither_factor_is_zero():
+    lower = np.tril(np.ones((4, 4), dtype=bool))
+    pairs = [(i, j, k) for i in range(4) for j in range(4) for k in range(4) if lower[i, k] and lower[k, j]]
+    assert bands.products(lower) == len(pairs) / 4**3
+    assert bands.products(np.eye(4, dtype=bool)) == 1 / 16
+
+
 @pytest.mark.parametrize("order", bands.ORDERS.values(), ids=bands.ORDERS)
 def test_an_order_holds_every_state_once_and_goes_below_no_lower_bound(order):
     for found in bands.patterns(4, 3, 8):
