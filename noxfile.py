@@ -143,6 +143,13 @@ def peers(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.peers", *session.posargs)
 
 
+@nox.session
+def semirings(session: nox.Session) -> None:
+    """Measure time and memory of the scans over edge tensors; `-- --quick` in seconds."""
+    environment(session, *WORKSPACE, "rich")
+    session.run("python", "-m", "benchmarks.semirings", *session.posargs)
+
+
 def first_example(page: Path) -> str:
     """The first Python block of a Markdown page."""
     block = re.search(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)

@@ -15,10 +15,12 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 
 MAY_IMPORT = {
     "semicrf_spec": {"array_api_compat", "numpy"},
+    "semicrf_spec/semirings/checkpoint.py": {"array_api_compat", "torch"},
     "semicrf_spec/operators": {"array_api_compat", "numpy", "torch"},
     "semicrf_spec/testing/enumerated.py": {"numpy", "torch"},
     "semicrf_spec/testing/strategies.py": {"array_api_compat", "hypothesis", "numpy"},
     "semicrf_reference": {"numpy", "semicrf_spec", "torch"},
+    "semicrf_reference/scan": {"semicrf_spec", "torch"},
     "semicrf_reference/compiled": {"numba", "numpy", "semicrf_spec", "torch"},
     "semicrf_triton": {"semicrf_spec", "torch", "triton"},
     "semicrf_nn": {"numpy", "semicrf_reference", "semicrf_spec", "semicrf_triton", "torch"},
@@ -126,9 +128,11 @@ def test_what_may_be_imported_is_what_the_metadata_declares(package: str) -> Non
     [
         ("semicrf_spec/score.py", "import torch"),
         ("semicrf_spec/score.py", "import scipy.special as special"),
+        ("semicrf_spec/semirings/scalars.py", "import torch"),
         ("semicrf_spec/testing/cases.py", "from hypothesis import strategies"),
         ("semicrf_spec/operators/calls.py", "from semicrf_nn import SemiCRF"),
         ("semicrf_reference/eager/scan.py", "import numba"),
+        ("semicrf_reference/scan/tree.py", "import numpy"),
         ("semicrf_reference/eager/scan.py", "from semicrf_reference import compiled"),
         ("semicrf_reference/compiled/scan.py", "from ..eager import viterbi"),
         ("semicrf_reference/compiled/scan.py", "import semicrf_triton"),
@@ -150,6 +154,7 @@ def test_a_planted_import_against_the_arrows_is_found(tmp_path: Path, file: str,
     [
         ("semicrf_spec/score.py", "import math\nimport numpy as np\nfrom . import segments"),
         ("semicrf_spec/operators/calls.py", "import torch\nfrom ..score import score"),
+        ("semicrf_spec/semirings/checkpoint.py", "from torch.utils.checkpoint import checkpoint"),
         ("semicrf_spec/testing/strategies.py", "from hypothesis.extra import numpy"),
         ("semicrf_nn/head.py", "from semicrf_reference import compiled"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ TABLES: dict[str, Callable[[Effort], report.Table]] = {
     "products": alone.products,
     "memory": memory.table,
 }
+PACKAGES = ("flash-semicrf", "torch-struct", "pytorch-crf")
 RESULTS = Path(__file__).parents[1] / "results"
 BUSY = 0.5
 """Load above which others take a part of the machine that shows."""
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console = Console(width=150)
     begun = time.perf_counter()
 
-    run = machine.describe(arguments)
+    command = ["nox", "-s", "peers", *(["--", *arguments] if arguments else [])]
+    run = machine.describe(shlex.join(command), *PACKAGES)
     if machine.load() > BUSY:
         console.print(
             f"[red]The machine is busy (load {machine.load():.1f}): distrust times on several threads"
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     misses = sum(row.verdict == "MISS" for table in tables for row in table.rows)
     console.print(f"{misses} missed; {time.perf_counter() - begun:.0f} s in all")
-    for path in report.write(options.output, run, tables):
+    for path in report.write(options.output / "peers", "Beside other libraries, and alone", run, tables):
         console.print(f"wrote {path}", soft_wrap=True)
     return 0
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,14 +13,13 @@ from typing import Any
 import torch
 
 OURS = ("semicrf-spec", "semicrf-reference", "semicrf-nn")
-PEERS = ("flash-semicrf", "torch-struct", "pytorch-crf")
 
 
-def describe(arguments: Sequence[str]) -> dict[str, Any]:
-    """Machine, versions, date, command and threads."""
+def describe(command: str, *others: str) -> dict[str, Any]:
+    """Machine, versions of ours and of other packages, date, command and threads."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": shlex.join(["nox", "-s", "peers", *(["--", *arguments] if arguments else [])]),
+        "command": command,
         "machine": {
             "processor": processor(),
             "cores": os.cpu_count(),
@@ -31,7 +28,7 @@ def describe(arguments: Sequence[str]) -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in ("torch", "numba", *OURS, *PEERS)},
+        | {package: _version(package) for package in ("torch", "numba", *OURS, *others)},
     }
 
 

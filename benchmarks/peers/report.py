@@ -34,7 +34,17 @@ class Bytes:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.bytes / 1e6:.1f} MB"
+        return f"{self.bytes / 1e6:.1f} MB" if self.bytes >= 1e5 else f"{self.bytes / 1e3:.1f} kB"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a whole."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.share:.2g}"
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,8 @@ class Row:
 
     what: str
     size: str
-    first: Spread | Bytes | None = None
-    second: Spread | Bytes | None = None
+    first: Spread | Bytes | Share | None = None
+    second: Spread | Bytes | Share | None = None
     ratio: float | None = None
     wanted: Wanted | None = None
     remark: str = ""
@@ -103,17 +113,14 @@ class Table:
         return asdict(self) | {"rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows]}
 
 
-def write(folder: Path, run: dict[str, Any], tables: Sequence[Table]) -> list[Path]:
-    """`peers.md` and `peers.json`: what ran, where and when, and its tables."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(place: Path, title: str, run: dict[str, Any], tables: Sequence[Table]) -> list[Path]:
+    """A page and a file of numbers, `.md` and `.json`: what ran, where and when, and its tables."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     about = "\n".join(f"- {name}: {_words(value)}" for name, value in run.items())
-    page = "\n\n".join(["# Beside other libraries, and alone", about, *(t.markdown() for t in tables)])
-    contents = {
-        "peers.md": page,
-        "peers.json": json.dumps(run | {"tables": [t.json() for t in tables]}, indent=2, ensure_ascii=False),
-    }
-    paths = [folder / name for name in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
+    page = "\n\n".join([f"# {title}", about, *(t.markdown() for t in tables)])
+    numbers = json.dumps(run | {"tables": [t.json() for t in tables]}, indent=2, ensure_ascii=False)
+    paths = [place.with_suffix(".md"), place.with_suffix(".json")]
+    for path, text in zip(paths, (page, numbers), strict=True):
         path.write_text(text + "\n", encoding="utf-8")
     return paths
 

@@ -67,7 +67,9 @@ def test_times_that_vary_are_called_unsteady():
 
 def test_a_run_is_written_as_a_page_and_as_numbers(tmp_path: Path):
     row = Row("this", str(SMALL), Bytes(2_000_000), Spread.of([0.5]), 1234.5, Wanted("≥", 2000), "so far")
-    page, numbers = write(tmp_path / "new", {"threads": 2}, [Table("Title", "one", "two", "one/two", [row])])
+    page, numbers = write(
+        tmp_path / "new" / "run", "A run", {"threads": 2}, [Table("Title", "one", "two", "one/two", [row])]
+    )
     expected = "| this | B=2 T=7 K=3 C=4 | 2.0 MB | 500 ms | 1,234× | ≥ 2000× | MISS | so far |"
     assert expected in page.read_text("utf-8").splitlines()
     [table] = json.loads(numbers.read_text("utf-8"))["tables"]

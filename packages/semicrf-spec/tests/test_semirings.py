@@ -1,7 +1,7 @@
 """The laws of every semiring, on numpy arrays and on torch tensors."""
 
 import math
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from semicrf_spec import COUNT, LOG, MAX, REAL, SEMIRINGS, logsumexp
+from semicrf_spec import BOOLEAN, COUNT, LOG, MAX, REAL, SCALARS, SEMIRINGS, logsumexp
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close
 from semicrf_spec.testing.strategies import scores
 
@@ -20,7 +20,11 @@ ELEMENTS = {
     "max": scores(),
     "real": st.just(0.0) | st.floats(0.0, 1e3),
     "count": st.integers(0, 1000).map(float),
+    "boolean": st.sampled_from([0.0, 1.0]),
 }
+VALUES = st.floats(-20.0, 20.0, width=32)
+INPUTS = {"expectation": (scores(), VALUES), "covariance": (scores(), VALUES, VALUES)}
+"""What semirings lift that do not lift scores alone."""
 SHAPE = (2, 3)
 PATTERNS = {
     "finite": [[1.0, -2.0, 0.5], [3.0, 3.0, 3.0]],
@@ -35,8 +39,23 @@ every_semiring = pytest.mark.parametrize("semiring", SEMIRINGS, ids=lambda semir
 every_pattern = pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 
 
+def inputs(semiring, shape=SHAPE, largest=50.0):
+    """Arrays that the semiring lifts."""
+    kinds = INPUTS.get(semiring.name, (scores(largest),) * semiring.arity)
+    return st.tuples(*(hnp.arrays(np.float64, shape, elements=kind) for kind in kinds))
+
+
+def sums_of_products(semiring, shape):
+    """What elements of several numbers come from: any number of them would not be an element."""
+    lifted = inputs(semiring, (2, *shape)).map(lambda given: semiring.lift(*given))
+    return lifted.map(lambda x: semiring.add(x[0], semiring.mul(x[0], x[1])))
+
+
 def arrays(semiring, count, shape=SHAPE):
-    one = hnp.arrays(np.float64, shape, elements=ELEMENTS[semiring.name])
+    if semiring in SCALARS:
+        one = hnp.arrays(np.float64, shape, elements=ELEMENTS[semiring.name])
+    else:
+        one = sums_of_products(semiring, shape)
     return st.lists(one, min_size=count, max_size=count)
 
 
@@ -44,13 +63,12 @@ def close(actual, expected):
     assert_close(actual, expected, FLOAT64_RELATIVE)
 
 
-def full(semiring_constant, like, library):
-    return library(np.full(like.shape, semiring_constant))
-
-
 def test_every_semiring_is_listed_under_its_own_name():
-    assert SEMIRINGS == (LOG, MAX, REAL, COUNT)
-    assert [semiring.name for semiring in SEMIRINGS] == ["log", "max", "real", "count"]
+    assert SCALARS == (LOG, MAX, REAL, COUNT, BOOLEAN) == SEMIRINGS[:5]
+    assert [semiring.name for semiring in SEMIRINGS] == [
+        *("log", "max", "real", "count", "boolean", "3_max"),
+        *("entropy", "cross_entropy", "kl_divergence", "expectation", "covariance"),
+    ]
 
 
 @every_semiring
@@ -77,21 +95,23 @@ def test_multiplication_distributes_over_addition(semiring, library, data):
 @given(data=st.data())
 def test_zero_and_one_are_neutral_and_zero_annihilates(semiring, library, data):
     (a,) = map(library, data.draw(arrays(semiring, 1)))
-    zero, one = full(semiring.zero, a, library), full(semiring.one, a, library)
+    zero, one = semiring.zeros(SHAPE, a), semiring.ones(SHAPE, a)
     close(semiring.add(a, zero), a)
     close(semiring.mul(a, one), a)
     close(semiring.mul(a, zero), zero)
-    close(semiring.mul(a, semiring.one), a)
-    close(semiring.mul(a, semiring.zero), zero)
+    if semiring in SCALARS:
+        close(semiring.mul(a, semiring.one), a)
+        close(semiring.mul(a, semiring.zero), zero)
 
 
 @every_semiring
 @every_library
 @given(axis=st.sampled_from([0, 1, 2, -1, -3]), data=st.data())
 def test_a_sum_is_repeated_addition_along_its_axis(semiring, library, axis, data):
-    (a,) = map(library, data.draw(arrays(semiring, 1, (2, 3, 4))))
-    slices = [library(part) for part in np.moveaxis(np.asarray(a), axis, 0)]
+    (a,) = map(library, data.draw(arrays(semiring, 1, (2, 3, 2))))
+    slices = [library(part) for part in np.moveaxis(np.asarray(a), axis % 3, 0)]
     close(semiring.sum(a, axis), reduce(semiring.add, slices))
+    close(semiring.dot(a, a[:1], axis), semiring.sum(semiring.mul(a, a[:1]), axis))
 
 
 @every_semiring
@@ -106,25 +126,25 @@ def test_multiplication_goes_through_a_sum(semiring, library, data):
 @every_semiring
 @every_library
 def test_the_sum_of_one_entry_is_the_entry_and_of_none_is_zero(semiring, library):
-    one = library(np.full((3, 1), semiring.one))
-    close(semiring.sum(one, 1), np.full(3, semiring.one))
-    assert np.array_equal(np.asarray(semiring.sum(one[:, :0], 1)), np.full(3, semiring.zero))
-    assert np.array_equal(np.asarray(semiring.sum(one[:0], 0)), np.full(1, semiring.zero))
+    one = semiring.ones((3, 1), library(np.zeros(1)))
+    close(semiring.sum(one, 1), one[:, 0])
+    for none, axis, shape in ((one[:, :0], 1, (3,)), (one[:0], 0, (1,))):
+        assert np.array_equal(np.asarray(semiring.sum(none, axis)), np.asarray(semiring.zeros(shape, one)))
 
 
 @every_semiring
 @every_library
 @given(data=st.data())
 def test_lifting_turns_sums_of_scores_into_products(semiring, library, data):
-    one = hnp.arrays(np.float64, SHAPE, elements=scores(20.0))
-    a, b = library(data.draw(one)), library(data.draw(one))
-    close(semiring.lift(a + b), semiring.mul(semiring.lift(a), semiring.lift(b)))
+    a, b = ([library(x) for x in data.draw(inputs(semiring, largest=20.0))] for _ in range(2))
+    both = [x + y for x, y in zip(a, b, strict=True)]
+    close(semiring.lift(*both), semiring.mul(semiring.lift(*a), semiring.lift(*b)))
 
 
 @every_semiring
 @every_library
 def test_a_forbidden_score_lifts_to_zero_and_a_score_of_0_to_one(semiring, library):
-    lifted = semiring.lift(library(np.array([-math.inf, 0.0])))
+    lifted = semiring.lift(*(library(np.array([-math.inf, 0.0])),) * semiring.arity)
     assert np.array_equal(np.asarray(lifted), [semiring.zero, semiring.one])
 
 
@@ -165,10 +185,12 @@ def test_a_score_is_counted_however_low_it_is_so_long_as_it_is_allowed(library):
 @every_library
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_operation_stays_in_its_library_and_dtype(semiring, library, dtype):
-    a = library(np.ones(SHAPE, dtype))
-    for result in (semiring.lift(a), semiring.add(a, a), semiring.mul(a, a), semiring.sum(a, 0)):
-        assert type(result) is type(a)
-        assert result.dtype == a.dtype
+    given = library(np.ones(SHAPE, dtype))
+    a = semiring.lift(*(given,) * semiring.arity)
+    results = (a, semiring.add(a, a), semiring.mul(a, a), semiring.sum(a, 0), semiring.zeros(SHAPE, a))
+    for result in results:
+        assert type(result) is type(given)
+        assert result.dtype == given.dtype
 
 
 @every_library
@@ -214,15 +236,16 @@ def test_the_second_derivative_of_logsumexp_is_that_of_the_softmax_and_never_nan
 @every_semiring
 @given(data=st.data())
 def test_no_derivative_of_a_sum_of_products_is_nan(semiring, data):
-    shape = (2, 3)
-    x = torch.from_numpy(data.draw(hnp.arrays(np.float64, shape, elements=scores()))).requires_grad_()
-    lifted = semiring.lift(x)
+    given = [torch.from_numpy(x).requires_grad_() for x in data.draw(inputs(semiring))]
+    lifted = semiring.lift(*given)
     total = semiring.sum(semiring.mul(lifted, lifted[:, :1]), 1)
+    assert not total.isnan().any()
     if not total.requires_grad:
-        assert semiring is COUNT  # a count does not change with the scores
+        assert semiring in (COUNT, BOOLEAN)  # which do not change with the scores
         return
-    (first,) = torch.autograd.grad(total[total > -math.inf].sum(), x, create_graph=True)
-    assert not first.isnan().any()
-    if first.requires_grad:
-        (second,) = torch.autograd.grad(first.sum(), x, allow_unused=True)
-        assert second is None or not second.isnan().any()
+    derive = partial(torch.autograd.grad, inputs=given, allow_unused=True, materialize_grads=True)
+    first = derive(total[total.isfinite()].sum(), create_graph=True)
+    assert all(x.isfinite().all() for x in first)
+    whole = sum(x.sum() for x in first)
+    if whole.requires_grad:
+        assert all(x.isfinite().all() for x in derive(whole))

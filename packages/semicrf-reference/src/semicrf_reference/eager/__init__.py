@@ -1,6 +1,6 @@
 """The oracle: the recursion in plain float64 PyTorch, differentiable by autograd any number of times."""
 
-from semicrf_reference.eager.edges import edge_partition, edges
+from semicrf_reference.eager.edges import edges
 from semicrf_reference.eager.sample import sample
 from semicrf_reference.eager.scan import partition
 from semicrf_reference.eager.sums import cross_entropy, entropy, kl_divergence, log_partition, posteriors
@@ -9,7 +9,6 @@ from semicrf_spec.operators import score
 
 __all__ = [
     "cross_entropy",
-    "edge_partition",
     "edges",
     "entropy",
     "kl_divergence",

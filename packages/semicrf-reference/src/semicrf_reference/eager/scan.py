@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from semicrf_spec import LOG, DensePotentials, Potentials, Semiring
+from semicrf_spec import LOG, DensePotentials, Potentials, ScalarSemiring
 
 
-def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tensor:
+def partition(potentials: Potentials[Tensor], semiring: ScalarSemiring = LOG) -> Tensor:
     """Semiring sum over segmentations of the semiring product of their parts.
 
         star[s, c]    = start[c] if s = 0, else sum_c' closed[s, c'] * transition[s, c', c]
@@ -23,13 +23,19 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
 
     Args:
         potentials: scores in nats; computed in float64.
-        semiring: what sum and product mean.
+        semiring: what sum and product mean, of single numbers; `semicrf_reference.scan` takes all.
     Returns: `(B,)` float64 semiring elements; `one` for an empty sequence.
-    Raises: ValueError naming the argument that holds NaN or `+inf`, or the length out of range.
+    Raises: ValueError naming the argument that holds NaN or `+inf`, or the length out of range; TypeError
+        for a semiring whose elements are several numbers.
     Cost: O(B T C (K + C)) time in a Python loop over T, O(B T K C (K + C)) where transitions depend on the
         duration; autograd keeps as much.
     Source: Murphy 2002; Yu 2010.
     """
+    if not isinstance(semiring.zero, float):
+        raise TypeError(
+            f"the elements of the semiring '{semiring.name}' are several numbers; expected single ones. "
+            "semicrf_reference.scan sums them, over semicrf_reference.eager.edges"
+        )
     terms = lifted(prepared(potentials), semiring)
     empty = terms.emissions[:, :0].sum((1, 2))  # 0, and part of the graph even when T = 0
     answers = [empty + semiring.one]
@@ -38,7 +44,7 @@ def partition(potentials: Potentials[Tensor], semiring: Semiring = LOG) -> Tenso
     return torch.stack(answers, 1).gather(1, terms.lengths[:, None].long()).squeeze(1)
 
 
-def messages(terms: DensePotentials[Tensor], semiring: Semiring) -> Iterator[tuple[Tensor, Tensor]]:
+def messages(terms: DensePotentials[Tensor], semiring: ScalarSemiring) -> Iterator[tuple[Tensor, Tensor]]:
     """`open` `(B, K, C)` and `closed` `(B, C)` of `partition` at each boundary from 1 on.
 
     Args:
@@ -91,7 +97,7 @@ def prepared(potentials: Potentials[Tensor]) -> DensePotentials[Tensor]:
     return DensePotentials.of(potentials.as_float64().masked())
 
 
-def lifted(terms: DensePotentials[Tensor], semiring: Semiring) -> DensePotentials[Tensor]:
+def lifted(terms: DensePotentials[Tensor], semiring: ScalarSemiring) -> DensePotentials[Tensor]:
     """Scores as elements of the semiring."""
     return terms.map(lambda term: semiring.lift(term) if term.is_floating_point() else term)
 
