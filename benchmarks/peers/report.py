@@ -34,7 +34,7 @@ class Bytes:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.bytes / 1e6:.1f} MB" if self.bytes >= 1e5 else f"{self.bytes / 1e3:.1f} kB"
+        return f"{self.bytes / 1e6:.1f} MB" if self.bytes >= 1e6 else f"{self.bytes / 1e3:.0f} kB"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.semirings", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one small size, once each")
     parser.add_argument("--only", nargs="+", choices=TABLES, help="these tables")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each size, about")
+    parser.add_argument("--seconds", type=float, default=Effort.seconds, help="for each size, about")
     parser.add_argument(
         "--output",
         type=Path,

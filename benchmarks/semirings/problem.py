@@ -13,10 +13,10 @@ from semicrf_reference.scan import Algorithm
 from semicrf_spec import LOG, Semiring
 
 FORWARD, TRAIN = "fwd", "fwd+bwd"
-BASE = Size(1, 128, 8, 4)
+BASE = Size(1, 64, 8, 4)
 SWEEP = (
     BASE,
-    *(BASE._replace(time=T) for T in (32, 512)),
+    *(BASE._replace(time=T) for T in (16, 256)),
     *(BASE._replace(max_duration=K) for K in (2, 16)),
     *(BASE._replace(classes=C) for C in (2, 8)),
 )
