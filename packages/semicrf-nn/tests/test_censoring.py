@@ -19,7 +19,7 @@ from semicrf_spec.testing import (
     PROBABILITY_SUM,
     assert_close,
     case,
-    case_names,
+    factored_case_names,
     random_potentials,
 )
 from semicrf_spec.testing.enumerated import as_numpy
@@ -27,9 +27,10 @@ from semicrf_spec.testing.strategies import small_potentials
 
 BACKENDS = ["eager", "compiled"]
 WHICH = {"left": (True, False), "right": (False, True), "both": (True, True), "each": ("left", "right")}
-NAMES = [name for name in case_names() if case(name).duration.ndim < 4]
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
-each_case = pytest.mark.parametrize(("name", "max_duration"), [(name, k) for name in NAMES for k in (2, 5)])
+each_case = pytest.mark.parametrize(
+    ("name", "max_duration"), [(name, k) for name in factored_case_names() for k in (2, 5)]
+)
 each_way = pytest.mark.parametrize("which", WHICH)
 
 

@@ -57,7 +57,9 @@ def test_improbable_labels_have_exact_logarithms_and_gradients():
         found[backend] = torch.autograd.grad(log_probs.sum(), emissions)[0]
     assert_close(found["compiled"], found["eager"], FLOAT64_POSTERIOR)
     listed = enumerate_batch(potentials.map(torch.Tensor.numpy))[0]
-    assert_close(log_probs.detach()[0, 2], listed.label_log_prob([-100, -100, 1, -100, -100, -100]), FLOAT64_RELATIVE)
+    assert_close(
+        log_probs.detach()[0, 2], listed.label_log_prob([-100, -100, 1, -100, -100, -100]), FLOAT64_RELATIVE
+    )
 
 
 def test_the_entropy_of_a_position_is_that_of_its_label():

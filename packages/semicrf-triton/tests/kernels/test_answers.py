@@ -15,7 +15,8 @@ from semicrf_spec.testing import (
     MAX_DURATIONS,
     assert_close,
     case,
-    case_names,
+    edge_case_names,
+    factored_case_names,
     random_potentials,
 )
 from semicrf_triton import operators
@@ -95,9 +96,17 @@ def assert_answered_as_by_the_oracle(terms, *, same_path=False):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("max_duration", MAX_DURATIONS if torch.cuda.is_available() else (1, 3))
-@pytest.mark.parametrize("name", case_names())
+@pytest.mark.parametrize("name", factored_case_names())
 def test_every_named_case_is_answered_as_by_the_oracle(name, max_duration, device):
     assert_answered_as_by_the_oracle(float32(case(name, max_duration), device), same_path=True)
+
+
+@pytest.mark.parametrize("name", ["segment_duration", *edge_case_names()])
+def test_terms_that_are_not_factored_name_the_backend_that_serves_them(name, device):
+    terms = float32(case(name), device)
+    for operator in OPERATORS:
+        with pytest.raises(ValueError, match=r"^(duration|transition) has shape .* use backend='eager'"):
+            operator(*terms.terms())
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

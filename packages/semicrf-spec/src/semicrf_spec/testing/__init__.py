@@ -21,6 +21,7 @@ from semicrf_spec.testing.cases import (
     case,
     case_names,
     edge_case_names,
+    factored_case_names,
     random_potentials,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "case_names",
     "edge_case_names",
     "error",
+    "factored_case_names",
     "probability_bound",
     "random_potentials",
 ]

@@ -20,8 +20,13 @@ _OVER_EDGES: dict[str, Callable[[int], Case]] = {}
 
 
 def case_names() -> tuple[str, ...]:
-    """The names of all cases that every backend serves."""
+    """The names of all cases that the oracle and the CPU serve."""
     return tuple(_BUILDERS)
+
+
+def factored_case_names() -> tuple[str, ...]:
+    """The names of those without scores of whole segments, which every backend serves."""
+    return tuple(name for name, build in _BUILDERS.items() if build(1).duration.ndim < 4)
 
 
 def edge_case_names() -> tuple[str, ...]:
