@@ -188,9 +188,12 @@ def test_a_term_on_another_device_is_named_with_both_devices(name):
 @settings(max_examples=8)
 @given(data=st.data())
 def test_nan_and_plus_infinity_are_errors_that_name_argument_and_index(library, name, shapes, value, data):
-    first = 1 if shapes[name] == "B T C C" else 0  # no transition enters position 0
-    axes = size(shapes[name])
-    index = tuple(data.draw(st.integers(first if axis == 1 else 0, n - 1)) for axis, n in enumerate(axes))
+    by_position = shapes[name].startswith("B T")
+    first = int(name == "transition" and by_position)  # no transition enters position 0
+    index = ()
+    for axis, (letter, n) in enumerate(zip(shapes[name].split(), size(shapes[name]), strict=True)):
+        fits = SIZES["T"] - index[1] if letter == "K" and by_position else n  # what does not may be anything
+        index += (data.draw(st.integers(first if axis == 1 else 0, min(n, fits) - 1)),)
     potentials = build(library, shapes, **with_entry(name, index, value, shapes))
     place = ", ".join(map(str, index))
     with pytest.raises(ValueError, match="expected a finite score") as raised:

@@ -42,7 +42,8 @@ def by_position(potentials, b, segments):
         total += entry(potentials.emissions, b, u, label)
         if u + 1 == length or u + 1 in begun:
             row = (u - start, label)
-            total += entry(potentials.duration, *(row if potentials.duration.ndim == 2 else (b, *row)))
+            where = {2: (), 3: (b,), 4: (b, start)}[potentials.duration.ndim]
+            total += entry(potentials.duration, *where, *row)
             total += entry(potentials.finish, b, u, label)
         if u + 1 == length:
             total += entry(potentials.end, label)
