@@ -150,7 +150,7 @@ def sample(*arguments: Any) -> tuple[Tensor, ...]:
         found = tuple(answers), kept_messages(messages[1]), scan_state(size)
         if problem.by_segment:
             return problem.values(), *found, means_space(size.time, size.classes), open_space(size)
-        return np.empty(size.time), *found
+        return np.zeros((2, size.time)), *found
 
     def drawn(first: int, last: int, *space: Any) -> None:
         kernel = sample_segments_batch if problem.by_segment else sample_batch

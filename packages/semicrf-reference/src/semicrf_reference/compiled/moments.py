@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
 from semicrf_reference.compiled.rows import move_to_front
@@ -42,9 +43,11 @@ class Open(NamedTuple):
     transition: Array  # (C, C): `transition[c, i]` leads from i to c
     transition_value: Array
     shares: Array  # (max(K, C),)
-    levels: Array  # (2, T): what every label of a position loses of its score and value
-    covering: Array  # (C,): the covariance of what covers a position
+    levels: Array  # (4, T): what every label of a position loses of its score and value
 
+
+OWN, TOP, OWN_VALUE, TOP_VALUE = range(4)
+"""Rows of the levels: of the emissions there, and of what has come before."""
 
 TOTAL, FIRST, SECOND = np.arange(3)  # no literals, each of which would compile the scan anew
 """What is asked for: the log partition, with it posteriors, or covariances."""
@@ -66,7 +69,7 @@ class Meeting(NamedTuple):
 MEANS = "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1]))"
 OPEN = (
     "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
-    "float64[:,::1], float64[:,::1], float64[::1], float64[:,::1], float64[::1]))"
+    "float64[:,::1], float64[:,::1], float64[::1], float64[:,::1]))"
 )
 """Types of the arrays of `Means` and of `Open`."""
 VALUES = TERMS.replace("real", "float64").replace(
@@ -90,8 +93,7 @@ def open_space(size: Size) -> tuple[Array, ...]:
         *np.empty((2, classes, longest)),
         *np.empty((2, classes, classes)),
         np.empty(max(longest, classes)),
-        np.empty((2, time)),
-        np.empty(classes),
+        np.empty((4, time)),
     )
 
 
@@ -145,7 +147,7 @@ def scan_means(terms, values, open_, means, meeting):
     for step in range(length):
         enter(terms, values, open_, means, meeting, step)
         if not meeting.counting:
-            set_levels(terms, open_, means, step)
+            set_levels(terms, values, open_, means, step)
         if stop == open_.score.shape[1]:
             move_to_front(open_.score, stop, longest)
             move_to_front(open_.value, stop, longest)
@@ -186,19 +188,21 @@ def enter(terms, values, open_, means, meeting, step):
 
 
 @inlined
-def set_levels(terms, open_, means, step):
-    """Of a position: the score and the value of the likeliest to be open or to begin there.
+def set_levels(terms, values, open_, means, step):
+    """Of a position: that of its emissions, and the score and value of the likeliest to be open or to begin.
 
     Of a boundary alone they would be those of what nobody wants, where no segment should end.
     """
+    open_.levels[OWN, step] = level_of(terms.emissions[step], 0, terms.emissions.shape[1])
+    open_.levels[OWN_VALUE, step] = level_of(values.emissions[step], 0, terms.emissions.shape[1])
     now, top, value = step % len(means.star), -math.inf, 0.0
     if step > 0 and not is_cut(terms, step):
-        top, value = open_.levels[0, step], open_.levels[1, step]  # of what was open before
+        top, value = open_.levels[TOP, step], open_.levels[TOP_VALUE, step]  # of what was open before
     for c in range(means.star.shape[1]):
         if means.star[now, c] > top:
             top, value = means.star[now, c], means.star_value[now, c]
-    open_.levels[0, step] = top if top > -math.inf else 0.0
-    open_.levels[1, step] = value if top > -math.inf else 0.0
+    open_.levels[TOP, step] = top if top > -math.inf else 0.0
+    open_.levels[TOP_VALUE, step] = value if top > -math.inf else 0.0
 
 
 @jit
@@ -209,7 +213,7 @@ def keep_likeliest(open_, stop, count, step):
         for k in range(stop - count, stop):
             if open_.score[c, k] > top:
                 top, value = open_.score[c, k], open_.value[c, k]
-    open_.levels[0, step], open_.levels[1, step] = top, value
+    open_.levels[TOP, step], open_.levels[TOP_VALUE, step] = top, value
 
 
 @inlined
@@ -227,7 +231,6 @@ def meet_star(open_, means, meeting, step, c):
     p = probability(forward.closed[at, c] + means.star[now, c] - meeting.total)
     value = forward.closed_value[at, c] - meeting.mean
     found = counted(meeting, p, value + means.star_value[now, c])
-    open_.covering[c] += found
     if answers.ends.shape[1] > 0:
         answers.ends[b, at, c] = found
     if step == 0:
@@ -245,7 +248,7 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
     """Segments begin, cover the position and end."""
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step if meeting.counting else step
-    level, center = open_.levels[0, at], open_.levels[1, at]
+    levels = open_.levels[:, at]
     if terms.duration.strides[0] != 0 or values.duration.strides[0] != 0:
         row, onward = (at, 0) if meeting.counting else (step + 1 - reach, 1)
         read_ending(terms.duration, row, onward, reach, longest - reach, open_.duration)
@@ -255,8 +258,9 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
         begin = np.float64(terms.begin[step, c]) if terms.begin.shape[1] > 0 else 0.0
         begin_value = values.begin[step, c] if values.begin.shape[1] > 0 else 0.0
         score[stop - 1], value[stop - 1] = means.star[now, c] + begin, means.star_value[now, c] + begin_value
-        emission = np.float64(terms.emissions[step, c]) - level
-        emission_value = values.emissions[step, c] - center
+        # the level of the emissions first: what is left of them is exact where they are alike
+        emission = (np.float64(terms.emissions[step, c]) - levels[OWN]) - levels[TOP]
+        emission_value = (values.emissions[step, c] - levels[OWN_VALUE]) - levels[TOP_VALUE]
         for k in range(stop - reach, stop):
             score[k] += emission
             value[k] += emission_value
@@ -278,24 +282,22 @@ def meet_closed(terms, open_, means, meeting, step, stop, reach, c, finish_value
     answers, forward, b = meeting.answers, meeting.forward, meeting.sequence
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step
-    if terms.emissions[step, c] == -math.inf:
-        open_.covering[c] = 0.0  # but for rounding it is
-    answers.position[b, at, c] = open_.covering[c]
     p = probability(forward.star[at, c] + means.closed[now, c] - meeting.total)
     value = forward.star_value[at, c] - meeting.mean
     found = counted(meeting, p, value + means.closed_value[now, c])
-    open_.covering[c] -= found
     if answers.begins.shape[1] > 0:
         answers.begins[b, at, c] = found
     if at == 0:
         answers.edges[0, b, c] = found
     if p > 0.0:
         durations = answers.durations[0, b, at if answers.durations.shape[2] > 1 else 0]
+        covering = 0.0  # of the segments that last at least as long: nothing is ever taken off
         for k in range(reach):
             onward = open_.value[c, stop - reach + k] + open_.duration_value[c, longest - reach + k]
-            durations[reach - 1 - k, c] += counted(
-                meeting, p * open_.shares[k], value + finish_value + onward
-            )
+            found = counted(meeting, p * open_.shares[k], value + finish_value + onward)
+            durations[reach - 1 - k, c] += found
+            covering += found
+            answers.position[b, at + reach - 1 - k, c] += covering
 
 
 @inlined
@@ -312,9 +314,10 @@ def with_levels(total, levels):
     """The log partition, the levels added up without their rounding."""
     high, low = total, 0.0
     if total > -math.inf:
-        for level in levels:
-            high, error = two_sum(high, level)
-            low += error
+        for row in range(len(levels)):
+            for level in levels[row]:
+                high, error = two_sum(high, level)
+                low += error
     return high + low
 
 
@@ -341,11 +344,9 @@ def moments_batch(first, last, order, arrays, values, answers, forward, backward
             continue
         given = values_of(values, arrays, b)
         total = scan_forward(arrays, given, b, n, open_, ahead, found)
-        found.total[b] = with_levels(total, open_.levels[0, :n])
+        found.total[b] = with_levels(total, open_.levels[: TOP + 1, :n])
         if total == -math.inf or order == TOTAL:
             continue
         mean = average(ahead.closed_value[n - 1], 0, ends[b], 0, end.size, open_.shares)
-        for c in range(end.size):
-            open_.covering[c] = 0.0
         meeting = Meeting(True, order, n, total, mean, ahead, found, b)
         scan_means(backward_terms(arrays, b, n), backward_terms(given, b, n), open_, back, meeting)

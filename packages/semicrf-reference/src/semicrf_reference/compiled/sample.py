@@ -9,7 +9,7 @@ import numpy as np
 from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.halves import KEEPING
 from semicrf_reference.compiled.jit import inlined, jit, kernel
-from semicrf_reference.compiled.moments import MEANS, OPEN, VALUES, Means, Open, scan_forward, values_of
+from semicrf_reference.compiled.moments import MEANS, OPEN, TOP, VALUES, Means, Open, scan_forward, values_of
 from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers
 from semicrf_reference.compiled.scan import begin_scan, is_cut, scan
 from semicrf_reference.compiled.state import (
@@ -86,7 +86,7 @@ def draw_duration(terms, half, levels, stop, label, uniform):
         emission = np.float64(terms.emissions[at, label])
         if emission == -math.inf:
             break
-        score += emission - levels[at]
+        score += (emission - levels[0, at]) - levels[1, at]
         begin = np.float64(terms.begin[at, label]) if terms.begin.shape[1] > 0 else 0.0
         m, e = exp_wide(score + terms.duration[at, d - 1, label] + begin)
         star, scale = kept_star(half, at, label)
@@ -103,7 +103,7 @@ def draw_duration(terms, half, levels, stop, label, uniform):
 def walk(terms, half, levels, onward, uniforms, labels, durations):
     """One sample of one sequence, from its end; `onward` are the scores of the last label.
 
-    Messages are relative to the levels, what has been taken off the emissions of each position.
+    Messages are relative to the levels `(2, T)`, what has been taken off the emissions of each position.
     """
     stop = half.length
     weights, exponents = half.entering, half.leaving  # rows that nobody needs now
@@ -124,7 +124,7 @@ def walk(terms, half, levels, onward, uniforms, labels, durations):
 DRAWN = "float64[:,:,:,::1], int64[:,:,::1], int64[:,:,::1]"
 
 
-@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, float64[::1], {ANSWERS}, {KEPT}, {SCAN})")
+@kernel(f"void(int64, int64, {TERMS}, {DRAWN}, float64[:,::1], {ANSWERS}, {KEPT}, {SCAN})")
 def sample_batch(first, last, arrays, uniforms, labels, durations, levels, answers, kept, state):
     """Samples of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
     lengths, end = arrays[8], arrays[5]
@@ -138,7 +138,7 @@ def sample_batch(first, last, arrays, uniforms, labels, durations, levels, answe
         begin_scan(terms, chain, window, half, n > 1, True)
         scan(terms, chain, window, FIRST_STEP, n, KEEPING, half)
         for u in range(n):
-            levels[u] = level_of(terms.emissions[u], 0, terms.emissions.shape[1])
+            levels[0, u] = level_of(terms.emissions[u], 0, terms.emissions.shape[1])
         for i in range(len(uniforms)):
             walk(terms, half, levels, end, uniforms[i, b], labels[i, b], durations[i, b])
 
@@ -159,7 +159,7 @@ def sample_segments_batch(
         keep_means(half, means, n)
         for i in range(len(uniforms)):
             walk(
-                forward_terms(arrays, b, n), half, open_.levels[0], end,
+                forward_terms(arrays, b, n), half, open_.levels[: TOP + 1], end,
                 uniforms[i, b], labels[i, b], durations[i, b],
             )  # fmt: skip
 
