@@ -78,7 +78,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
         return "" if row[name] is None else f"{row[name] / row['bytes of emissions']:.3g}×"
 
     measured = [
-        str(row.get(name, "")) for name in ("ours fwd", "ours fwd+bwd", "ours decode", "floor", "copy")
+        str(row.get(name, ""))
+        for name in ("ours fwd", "ours fwd+bwd", "ours decode", "ours top_k", "floor", "copy")
     ]
     against = [
         ratio("ours fwd+bwd", "ours fwd"),
@@ -99,8 +100,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
 def page(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Results as Markdown."""
     headings = [
-        "size", "fwd", "fwd+bwd", "decode", "floor", "copy", "fwd+bwd/fwd", "fwd/floor", "flash/ours fwd",
-        "flash/ours fwd+bwd", "memory fwd", "memory fwd+bwd", "remark",
+        "size", "fwd", "fwd+bwd", "decode", "top_k", "floor", "copy", "fwd+bwd/fwd", "fwd/floor",
+        "flash/ours fwd", "flash/ours fwd+bwd", "memory fwd", "memory fwd+bwd", "remark",
     ]  # fmt: skip
     about = [f"- {name}: {value}" for name, value in result.items() if name != "rows"]
     table = [headings, ["---"] * len(headings), *map(ratios, rows)]

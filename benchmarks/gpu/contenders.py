@@ -37,6 +37,8 @@ SIZES = (
     Size(16, 512, 1, 9),
     Size(1, 100_000, 1, 24),
 )
+RANKS = 8
+"""How many of the best are asked for."""
 SMOKE = (Size(2, 20, 3, 3),)
 
 
@@ -63,6 +65,7 @@ class Problem:
             "fwd": lambda: operators.log_partition(*self.terms),
             "fwd+bwd": lambda: operators.posteriors(*self.terms, False),
             "decode": lambda: operators.viterbi(*self.terms),
+            "top_k": lambda: operators.top_k(*self.terms, RANKS),
         }
 
     def floors(self) -> dict[str, Call]:

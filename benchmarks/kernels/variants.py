@@ -8,11 +8,12 @@ from typing import Any
 
 from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import BLOCKS, Blocks
+from semicrf_triton.launch.blocks import BLOCKS, LISTED, Blocks, Lists, lists_for
 from semicrf_triton.launch.viterbi import POSITIONS
 
 FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
@@ -61,8 +62,14 @@ def variants() -> Iterator[Variant]:
         yield from of_blocks(blocks, "all terms", ALL_TERMS, ALL_COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
+    for blocks in BLOCKS:
+        for k in (1, 8):
+            yield of_lists(lists_for(blocks.classes, k), f"k = {k}")
+        yield of_lists(lists_for(blocks.classes, LISTED // blocks.classes), "longest lists")
     sizes = {"BLOCK": POSITIONS}
     yield Variant(traceback_kernel, "", (INTS, "*i8", INTS, LONGS, LONGS, LONGS, "i32", "i32"), sizes, 4)
+    pointers = (INTS, "*i16", INTS, LONGS, LONGS, LONGS)
+    yield Variant(walk_kernel, "", (*pointers, *("i32",) * 4), {"BITS": 3, **sizes}, 4)
 
 
 def of_blocks(
@@ -93,3 +100,11 @@ def of_blocks(
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
     arguments = (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
     yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+
+
+def of_lists(lists: Lists, what: str) -> Variant:
+    """The kernel of the k best, for one size of lists."""
+    arguments = (ALL_TERMS, FLOATS, LONGS, LONGS, LONGS, INTS, "*i16", INTS, *("i32",) * 5)
+    flags = {"BY_POSITION": False, "BY_SEQUENCE": False}
+    sizes = {"BLOCK_C": lists.classes, "BLOCK_T": lists.tile, "BITS": lists.bits}
+    return Variant(rank_kernel, f"C = {lists.classes}, {what}", arguments, flags | sizes, lists.warps)

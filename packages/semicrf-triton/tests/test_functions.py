@@ -13,7 +13,9 @@ from semicrf_spec.operators import SCHEMAS, Segmentation
 from semicrf_spec.operators.contracts import WITHOUT_KERNEL
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close, random_potentials
 
-FUNCTIONS = ("log_partition", "posteriors", "viterbi", "sample", "entropy", "cross_entropy", "kl_divergence")
+FUNCTIONS = (
+    "log_partition", "posteriors", "viterbi", "top_k", "sample", "entropy", "cross_entropy", "kl_divergence",
+)  # fmt: skip
 POTENTIALS = random_potentials(2, 4, 3, 2, lengths=[4, 2])
 
 

@@ -17,6 +17,7 @@ from triton.runtime.jit import JITFunction
 
 from semicrf_triton import operators
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.terms import exp_kernel
@@ -24,7 +25,7 @@ from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viter
 
 KERNELS = (
     exp_kernel, scan_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel, viterbi_kernel,
-    traceback_kernel, sample_kernel,
+    traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
 )  # fmt: skip
 DEVICE = 0
 
@@ -62,6 +63,7 @@ def launch_all(size, dtype=torch.float32):
     operators.log_partition(*terms)
     operators.posteriors(*terms, False)
     operators.viterbi(*terms)
+    operators.top_k(*terms, 5 + batch % 4)  # lists of 5 to 8 are held alike
     operators.sample(*terms, torch.zeros((batch + 1, *terms[0].shape[:2], 2), dtype=torch.float64))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
-from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend, top_k_of
+from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
 from semicrf_nn.conditions import (
     KnownSegments,
     check_something_left,
@@ -186,10 +186,10 @@ class SemiCRF(Distribution):
         Returns: `Segmentation` of shape `(k, B, T)`, not differentiable; the first is the mode, and
             `.scores - log_partition` are log-probabilities.
         Raises: TypeError for a k that is no integer, ValueError for one below 1.
-        Cost: O(k B T C (K + C)) time, O(k B T C) memory; on a GPU in a Python loop over T.
+        Cost: O(k B T C (K + C)) time, O(k B T C) memory.
         Source: Chow & Schwartz 1989; Huang & Chiang 2005.
         """
-        return top_k_of(self._backend)(**self._terms, k=k)
+        return self._backend.top_k(**self._terms, k=k)
 
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.

@@ -79,6 +79,21 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
 
 
 @launched
+def top_k(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::top_k`: scores, labels and durations of the k best."""
+    from semicrf_triton.launch.ranking import ranking
+    from semicrf_triton.launch.terms import prepared
+
+    *terms, k = arguments
+    potentials: Potentials[Any] = prepared(Potentials(*terms))
+    labels, durations, allowed = ranking(potentials, k)
+    scores = torch.where(allowed, score_at(labels.clamp(min=0), durations, potentials), -torch.inf)
+    scores, order = scores.sort(dim=0, descending=True, stable=True)  # fixed point is not as fine as float64
+    place = order[:, :, None].expand(labels.shape)
+    return scores, labels.gather(0, place), durations.gather(0, place)
+
+
+@launched
 def sample(*arguments: Tensor) -> tuple[Tensor, Tensor]:
     """`semicrf::sample`: one scan that keeps what it opens, then a walk for each sample."""
     from semicrf_triton.launch.sample import samples
@@ -90,5 +105,5 @@ def sample(*arguments: Tensor) -> tuple[Tensor, Tensor]:
 
 def register() -> None:
     """Make these the GPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi, sample):
+    for kernel in (log_partition, posteriors, viterbi, top_k, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cuda", kernel)

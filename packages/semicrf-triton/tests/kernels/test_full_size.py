@@ -9,6 +9,7 @@ from semicrf_reference import compiled
 from semicrf_spec.testing import FLOAT32_LOG_PARTITION, FLOAT32_POSTERIOR, assert_close, random_potentials
 from semicrf_triton import operators
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.viterbi import viterbi_kernel
@@ -56,6 +57,10 @@ def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
     assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
     assert int(durations.max()) <= size[2]
     assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
+    scores, labels, durations = operators.top_k(*gpu.terms(), 3)
+    assert_close(scores.cpu(), compiled.top_k(**named, k=3).scores, FLOAT32_LOG_PARTITION)
+    assert bool((scores[1:] <= scores[:-1]).all())
+    assert bool((durations.sum(-1).cpu() == best.lengths).all())
     labels, durations = operators.sample(*gpu.terms(), uniforms_for(gpu.emissions))
     assert int(durations.max()) <= size[2]
     assert bool((durations.sum(-1).cpu() == best.lengths).all())
@@ -77,7 +82,10 @@ def test_samples_are_as_frequent_as_posteriors_say():
 
 
 def test_nothing_is_compiled_again_when_sizes_change():
-    kernels = (scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel, sample_kernel)
+    kernels = (
+        scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel, rank_kernel,
+        sample_kernel,
+    )  # fmt: skip
 
     def compiled_so_far():
         return [len(kernel.device_caches[torch.cuda.current_device()][0]) for kernel in kernels]
@@ -87,6 +95,7 @@ def test_nothing_is_compiled_again_when_sizes_change():
         operators.log_partition(*gpu.terms())
         operators.posteriors(*gpu.terms(), False)
         operators.viterbi(*gpu.terms())
+        operators.top_k(*gpu.terms(), 5 + size[0] % 4)
         operators.sample(*gpu.terms(), uniforms_for(gpu.emissions, size[0]))
 
     run((2, 64, 16, 6))
@@ -104,6 +113,7 @@ def test_a_launch_waits_for_nothing():
             lambda o=o: o(*gpu.terms())
             for o in (operators.log_partition, operators.posteriors, operators.viterbi)
         ),
+        lambda: operators.top_k(*gpu.terms(), 3),
         lambda: operators.sample(*gpu.terms(), uniforms),
     ]
     for call in calls:

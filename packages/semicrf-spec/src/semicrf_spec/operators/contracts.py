@@ -53,8 +53,8 @@ REMEDIES = {
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
 OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
-WITHOUT_KERNEL = {("top_k", "cuda"), ("covariances", "cuda")}
-"""What no package brings. `SemiCRF.top_k` takes the eager recursion there."""
+WITHOUT_KERNEL = {("covariances", "cuda")}
+"""What no package brings."""
 
 for _name, _schema in SCHEMAS.items():
     torch.library.define(f"semicrf::{_name}", _schema)
