@@ -6,6 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from semicrf_triton.kernels.covariances import (
+    Covariances,
+    boundary_covariance_kernel,
+    drift_kernel,
+    duration_covariance_kernel,
+    transition_covariance_kernel,
+)
+from semicrf_triton.kernels.means import Means, Values, means_kernel
 from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
@@ -23,6 +31,9 @@ OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
 ALL_COUNTS = Counts(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
+VALUES = Values(*(FLOATS,) * 8)
+MEANS = Means(LONGS, LONGS, LONGS, LONGS)
+COVARIANCES = Covariances(FLOATS, FLOATS, FLOATS, FLOATS, LONGS, LONGS, FLOATS)
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,18 @@ def of_blocks(
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
     yield variant(duration_kernel, arguments, blocks.helpers, BY_SEQUENCE=False, **chunk, **at, **deep)
+    arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
+    yield variant(means_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+    found = (VALUES, MEANS, COVARIANCES)
+    of_segments = {"BY_SEQUENCE": False, **chunk, **at, **deep}
+    yield variant(boundary_covariance_kernel, (*scanned, *found, *sizes), blocks.helpers, **of_segments)
+    arguments = (terms, ALL_COUNTS, MEANS, COVARIANCES, "i32", "i32")
+    yield variant(drift_kernel, arguments, blocks.helpers, **chunk, **at)
+    arguments = (*scanned[:3], passed, ALL_COUNTS, *found, *sizes[1:])
+    by_position_too = {"BY_POSITION": by_position, **chunk, **at}
+    yield variant(transition_covariance_kernel, arguments, blocks.helpers, **by_position_too)
+    arguments = (*scanned, ALL_COUNTS, *found, FLOATS, *sizes, "i32", "i32")
+    yield variant(duration_covariance_kernel, arguments, blocks.helpers, **of_segments)
     arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
     of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_D": blocks.durations}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)

@@ -194,8 +194,7 @@ class SemiCRF(Distribution):
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
 
-        Differentiable, on a GPU with `backend="eager"` only.
-        Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
+        Differentiable. Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
         """
         return self._backend.entropy(**self._terms)
 
@@ -226,7 +225,7 @@ class SemiCRF(Distribution):
     def cross_entropy(self, other: SemiCRF) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
 
-        Infinite where q forbids what p expects. Differentiable; on a GPU in q only.
+        Infinite where q forbids what p expects. Differentiable.
 
         Args:
             other: a distribution over segmentations of the same sequences.
@@ -247,7 +246,7 @@ class SemiCRF(Distribution):
     def expected_score(self) -> Tensor:
         """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
 
-        Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
+        Differentiable. Cost: that of `posteriors`.
         """
         return expected_score(self.posteriors, self.potentials)
 
@@ -259,7 +258,7 @@ class SemiCRF(Distribution):
         Args:
             costs: of the counts of `posteriors`, by their names: position, begins, ends, transitions,
                 durations; finite, and of shapes that broadcast to theirs.
-        Returns: differentiable, on a GPU with `backend="eager"` only.
+        Returns: differentiable.
         Raises: ValueError for another name or shape.
         Cost: that of `posteriors`.
         Source: Li & Eisner 2009.
