@@ -64,13 +64,17 @@ def test_what_is_forbidden_in_a_term_is_forbidden(name, on_device):
     assert_ranked_as_by_the_oracle(on_device(Potentials(**terms)), 3)
 
 
-@pytest.mark.parametrize("share", [0.1, 1.0])
-def test_no_segment_of_any_rank_lies_across_a_cut(share, on_device):
-    terms = dict(random_potentials(2, 20, 9, 3, seed=19, lengths=[20, 13]).items())
-    generator = torch.Generator().manual_seed(20)
-    terms["cuts"] = (torch.rand((2, 20), generator=generator) < share).numpy()
-    terms["emissions"][:, :, 1][torch.rand((2, 20), generator=generator).numpy() < 0.8] = -torch.inf
-    assert_ranked_as_by_the_oracle(on_device(Potentials(**terms)), 3)
+@pytest.mark.parametrize("hurdle", [0, 3, 12])
+def test_no_segment_of_any_rank_lies_across_a_hurdle_however_long_ago_it_began(hurdle, on_device):
+    """Long segments are preferred, and would be taken from one tile to the next but one."""
+    terms = dict(random_potentials(1, 20, 20, 2, seed=19).items())
+    terms["duration"] += 3.0 * torch.arange(20.0).numpy()[:, None]
+    cuts = torch.zeros(1, 20, dtype=torch.bool)
+    cuts[0, hurdle] = True
+    assert_ranked_as_by_the_oracle(on_device(Potentials(**terms, cuts=cuts.numpy())), 2)
+    terms["emissions"][0, hurdle, 1] = -torch.inf
+    terms["emissions"][..., 0] -= 1.0
+    assert_ranked_as_by_the_oracle(on_device(Potentials(**terms)), 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
