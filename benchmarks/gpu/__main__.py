@@ -21,6 +21,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 SOURCES = [str(path) for path in sorted((ROOT / "packages").glob("*/src"))]
 TESTS = "packages/semicrf-triton/tests/kernels"
+OURS = ("fwd", "fwd+bwd", "second order", "decode", "top_k")
+"""What is timed of ours."""
 
 
 def parity() -> dict[str, Any]:
@@ -77,9 +79,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
     def share(name: str) -> str:
         return "" if row[name] is None else f"{row[name] / row['bytes of emissions']:.3g}×"
 
-    measured = [
-        str(row.get(name, "")) for name in ("ours fwd", "ours fwd+bwd", "ours decode", "floor", "copy")
-    ]
+    timed = (*(f"ours {what}" for what in OURS), "floor", "copy")
+    measured = [str(row.get(name, "")) for name in timed]
     against = [
         ratio("ours fwd+bwd", "ours fwd"),
         ratio("ours fwd", "floor"),
@@ -99,8 +100,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
 def page(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Results as Markdown."""
     headings = [
-        "size", "fwd", "fwd+bwd", "decode", "floor", "copy", "fwd+bwd/fwd", "fwd/floor", "flash/ours fwd",
-        "flash/ours fwd+bwd", "memory fwd", "memory fwd+bwd", "remark",
+        "size", *OURS, "floor", "copy", "fwd+bwd/fwd", "fwd/floor", "flash/ours fwd", "flash/ours fwd+bwd",
+        "memory fwd", "memory fwd+bwd", "remark",
     ]  # fmt: skip
     about = [f"- {name}: {value}" for name, value in result.items() if name != "rows"]
     table = [headings, ["---"] * len(headings), *map(ratios, rows)]

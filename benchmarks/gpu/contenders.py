@@ -37,6 +37,8 @@ SIZES = (
     Size(16, 512, 1, 9),
     Size(1, 100_000, 1, 24),
 )
+RANKS = 8
+"""How many of the best are asked for."""
 SMOKE = (Size(2, 20, 3, 3),)
 
 
@@ -55,14 +57,17 @@ class Problem:
         self.emissions -= self.emissions.mean(1, keepdim=True)  # as flash-semicrf asks for
         self.transition = normal(classes, classes) * 0.1
         self.duration = normal(max_duration, classes) * 0.1
-        self.terms = (self.emissions, self.transition, self.duration, *(None,) * 5)
+        self.values = (normal(*size[:2], classes), *(None,) * 6)  # as of a loss of position posteriors
+        self.terms = (self.emissions, self.transition, self.duration, *(None,) * 6)
 
     def ours(self) -> dict[str, Call]:
         """The operators themselves: what the dispatcher adds is the host's."""
         return {
             "fwd": lambda: operators.log_partition(*self.terms),
             "fwd+bwd": lambda: operators.posteriors(*self.terms, False),
+            "second order": lambda: operators.covariances(*self.terms, *self.values, False),
             "decode": lambda: operators.viterbi(*self.terms),
+            "top_k": lambda: operators.top_k(*self.terms, RANKS),
         }
 
     def floors(self) -> dict[str, Call]:

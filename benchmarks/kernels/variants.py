@@ -6,13 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from semicrf_triton.kernels.covariances import (
+    Covariances,
+    boundary_covariance_kernel,
+    drift_kernel,
+    duration_covariance_kernel,
+    transition_covariance_kernel,
+)
+from semicrf_triton.kernels.means import Means, Values, means_kernel
 from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import BLOCKS, Blocks
+from semicrf_triton.launch.blocks import BLOCKS, LISTED, Blocks, Lists, lists_for
 from semicrf_triton.launch.viterbi import POSITIONS
 
 FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
@@ -22,6 +31,9 @@ OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
 ALL_COUNTS = Counts(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
+VALUES = Values(*(FLOATS,) * 8)
+MEANS = Means(LONGS, LONGS, LONGS, LONGS)
+COVARIANCES = Covariances(FLOATS, FLOATS, FLOATS, FLOATS, LONGS, LONGS, FLOATS)
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,14 @@ def variants() -> Iterator[Variant]:
         yield from of_blocks(blocks, "all terms", ALL_TERMS, ALL_COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
+    for blocks in BLOCKS:
+        for k in (1, 8):
+            yield of_lists(lists_for(blocks.classes, k), f"k = {k}")
+        yield of_lists(lists_for(blocks.classes, LISTED // blocks.classes), "longest lists")
     sizes = {"BLOCK": POSITIONS}
     yield Variant(traceback_kernel, "", (INTS, "*i8", INTS, LONGS, LONGS, LONGS, "i32", "i32"), sizes, 4)
+    pointers = (INTS, "*i16", INTS, LONGS, LONGS, LONGS)
+    yield Variant(walk_kernel, "", (*pointers, *("i32",) * 4), {"BITS": 3, **sizes}, 4)
 
 
 def of_blocks(
@@ -88,8 +106,28 @@ def of_blocks(
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
     yield variant(duration_kernel, arguments, blocks.helpers, BY_SEQUENCE=False, **chunk, **at, **deep)
+    arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
+    yield variant(means_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+    found = (VALUES, MEANS, COVARIANCES)
+    of_segments = {"BY_SEQUENCE": False, **chunk, **at, **deep}
+    yield variant(boundary_covariance_kernel, (*scanned, *found, *sizes), blocks.helpers, **of_segments)
+    arguments = (terms, ALL_COUNTS, MEANS, COVARIANCES, "i32", "i32")
+    yield variant(drift_kernel, arguments, blocks.helpers, **chunk, **at)
+    arguments = (*scanned[:3], passed, ALL_COUNTS, *found, *sizes[1:])
+    by_position_too = {"BY_POSITION": by_position, **chunk, **at}
+    yield variant(transition_covariance_kernel, arguments, blocks.helpers, **by_position_too)
+    arguments = (*scanned, ALL_COUNTS, *found, FLOATS, *sizes, "i32", "i32")
+    yield variant(duration_covariance_kernel, arguments, blocks.helpers, **of_segments)
     arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
     of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_D": blocks.durations}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
     arguments = (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
     yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+
+
+def of_lists(lists: Lists, what: str) -> Variant:
+    """The kernel of the k best, for one size of lists."""
+    arguments = (ALL_TERMS, FLOATS, LONGS, LONGS, LONGS, INTS, "*i16", INTS, *("i32",) * 5)
+    flags = {"BY_POSITION": False, "BY_SEQUENCE": False}
+    sizes = {"BLOCK_C": lists.classes, "BLOCK_T": lists.tile, "BITS": lists.bits}
+    return Variant(rank_kernel, f"C = {lists.classes}, {what}", arguments, flags | sizes, lists.warps)

@@ -10,10 +10,11 @@ import semicrf_triton
 from semicrf_spec import operators
 from semicrf_spec import score as defined_score
 from semicrf_spec.operators import SCHEMAS, Segmentation
-from semicrf_spec.operators.contracts import WITHOUT_KERNEL
 from semicrf_spec.testing import FLOAT64_RELATIVE, assert_close, random_potentials
 
-FUNCTIONS = ("log_partition", "posteriors", "viterbi", "sample", "entropy", "cross_entropy", "kl_divergence")
+FUNCTIONS = (
+    "log_partition", "posteriors", "viterbi", "top_k", "sample", "entropy", "cross_entropy", "kl_divergence",
+)  # fmt: skip
 POTENTIALS = random_potentials(2, 4, 3, 2, lengths=[4, 2])
 
 
@@ -39,7 +40,7 @@ def test_functions_have_the_signature_of_every_backend(name):
     assert getattr(semicrf_triton, name).__doc__
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMAS if (name, "cuda") not in WITHOUT_KERNEL])
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_the_operators_of_gpu_tensors_end_up_here(name):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"semicrf::{name}", "CUDA")
 

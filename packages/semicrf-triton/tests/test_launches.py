@@ -16,7 +16,15 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from semicrf_triton import operators
+from semicrf_triton.kernels.covariances import (
+    boundary_covariance_kernel,
+    drift_kernel,
+    duration_covariance_kernel,
+    transition_covariance_kernel,
+)
+from semicrf_triton.kernels.means import means_kernel
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.terms import exp_kernel
@@ -24,7 +32,9 @@ from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viter
 
 KERNELS = (
     exp_kernel, scan_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel, viterbi_kernel,
-    traceback_kernel, sample_kernel,
+    traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
+    means_kernel, boundary_covariance_kernel, drift_kernel, transition_covariance_kernel,
+    duration_covariance_kernel,
 )  # fmt: skip
 DEVICE = 0
 
@@ -60,8 +70,10 @@ def launch_all(size, dtype=torch.float32):
     given = random_potentials(*size, lengths=[time] * batch).map(torch.from_numpy)
     terms = given.map(lambda term: term.to(dtype) if term.is_floating_point() else term).terms()
     operators.log_partition(*terms)
-    operators.posteriors(*terms, False)
+    statistics = operators.posteriors(*terms, True)[1:]
+    operators.covariances(*terms, *statistics, False)
     operators.viterbi(*terms)
+    operators.top_k(*terms, 5 + batch % 4)  # lists of 5 to 8 are held alike
     operators.sample(*terms, torch.zeros((batch + 1, *terms[0].shape[:2], 2), dtype=torch.float64))
 
 

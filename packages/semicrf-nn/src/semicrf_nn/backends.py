@@ -30,6 +30,10 @@ class Backend(Protocol):
         """The best segmentation."""
 
     @property
+    def top_k(self) -> OverTerms[Segmentation]:
+        """The k best segmentations."""
+
+    @property
     def sample(self) -> OverTerms[Segmentation]:
         """Samples."""
 
@@ -63,12 +67,6 @@ def backend_for(name: BackendName | None, device: torch.device) -> Backend:
             "or move the tensors to a CPU or a CUDA device"
         )
     return BACKENDS[BY_DEVICE[device.type]]
-
-
-def top_k_of(backend: Backend) -> OverTerms[Segmentation]:
-    """The `top_k` of a backend; of the GPU's, which has no kernel for it, that of the eager recursion."""
-    found: OverTerms[Segmentation] = getattr(backend, "top_k", eager.top_k)
-    return found
 
 
 def check_backend(name: str | None, use_triton: bool | None) -> BackendName | None:

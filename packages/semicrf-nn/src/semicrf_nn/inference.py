@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend, top_k_of
+from semicrf_nn.backends import Backend, BackendName, backend_for, check_backend
 from semicrf_nn.censoring import Censored, censoring_of, compared
 from semicrf_nn.whole_segments import by_segment
 from semicrf_spec import Potentials
@@ -143,10 +143,10 @@ class Inference(Distribution):
         Returns: `Segmentation` of shape `(k, B, T)`, not differentiable; the first is the mode, and
             `.scores - log_partition` are log-probabilities.
         Raises: TypeError for a k that is no integer, ValueError for one below 1.
-        Cost: O(k B T C (K + C)) time, O(k B T C) memory; on a GPU in a Python loop over T.
+        Cost: O(k B T C (K + C)) time, O(k B T C) memory.
         Source: Chow & Schwartz 1989; Huang & Chiang 2005.
         """
-        return self.censoring.copies.folded(top_k_of(self._backend)(**self._terms, k=k))
+        return self.censoring.copies.folded(self._backend.top_k(**self._terms, k=k))
 
     def sample(  # type: ignore[override]  # an event is no tensor
         self,
@@ -176,15 +176,14 @@ class Inference(Distribution):
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
 
-        Differentiable, on a GPU with `backend="eager"` only.
-        Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
+        Differentiable. Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
         """
         return self._backend.entropy(**self._terms)
 
     def cross_entropy(self, other: Inference) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
 
-        Infinite where q forbids what p expects. Differentiable; on a GPU in q only.
+        Infinite where q forbids what p expects. Differentiable.
 
         Args:
             other: a distribution over segmentations of the same sequences.
@@ -207,7 +206,7 @@ class Inference(Distribution):
     def expected_score(self) -> Tensor:
         """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
 
-        Differentiable, on a GPU with `backend="eager"` only. Cost: that of `posteriors`.
+        Differentiable. Cost: that of `posteriors`.
         """
         potentials = self._unfolded
         return expected_score(self._backend.posteriors(**dict(potentials.items())), potentials)

@@ -9,6 +9,7 @@ from semicrf_triton.functions import (
     posteriors,
     sample,
     score,
+    top_k,
     viterbi,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "posteriors",
     "sample",
     "score",
+    "top_k",
     "viterbi",
 ]

@@ -12,6 +12,7 @@ __all__ = [
     "posteriors",
     "sample",
     "score",
+    "top_k",
     "viterbi",
 ]
 
@@ -22,6 +23,7 @@ _WHERE = ("cuda", "triton", "move them with .cuda(), or leave the backend to the
 log_partition = on_device(operators.log_partition, *_WHERE)
 posteriors = on_device(operators.posteriors, *_WHERE)
 viterbi = on_device(operators.viterbi, *_WHERE)
+top_k = on_device(operators.top_k, *_WHERE)
 sample = on_device(operators.sample, *_WHERE)
 entropy = on_device(operators.entropy, *_WHERE)
 cross_entropy = on_device(operators.cross_entropy, *_WHERE)

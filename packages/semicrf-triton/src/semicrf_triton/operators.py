@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semicrf_spec import Potentials
+from semicrf_spec import SHAPES, Potentials
 from semicrf_spec.operators import score_at, statistics_dtype, terms_and_boundaries
+from semicrf_spec.operators.contracts import statistics_shapes
 
 OLDEST = (3, 6)
 """The first version of Triton that the kernels compile with."""
@@ -67,6 +68,22 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 @launched
+def covariances(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::covariances`: two scans, means over what they left open, then everything at once."""
+    from semicrf_triton.launch.covariances import covariances as covariances_of
+    from semicrf_triton.launch.scan import scan
+
+    terms, values, boundaries = arguments[: len(SHAPES)], arguments[len(SHAPES) : -1], arguments[-1]
+    potentials: Potentials[Any] = Potentials(*terms)
+    dtype = statistics_dtype(potentials.emissions)
+    if potentials.shape[1] == 0:
+        shapes = statistics_shapes(terms, boundaries)
+        return tuple(potentials.emissions.new_zeros(shape, dtype=dtype) for shape in shapes)
+    scanned = scan(potentials, directions=2, keep=True)
+    return tuple(counts.to(dtype) for counts in covariances_of(scanned, values, boundaries))
+
+
+@launched
 def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     """`semicrf::viterbi`: scores, labels and durations."""
     from semicrf_triton.launch.terms import prepared
@@ -76,6 +93,21 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     labels, durations, allowed = best_of(potentials)
     scores = score_at(labels.clamp(min=0), durations, potentials)
     return torch.where(allowed, scores, -torch.inf), labels, durations
+
+
+@launched
+def top_k(*arguments: Any) -> tuple[Tensor, ...]:
+    """`semicrf::top_k`: scores, labels and durations of the k best."""
+    from semicrf_triton.launch.ranking import ranking
+    from semicrf_triton.launch.terms import prepared
+
+    *terms, k = arguments
+    potentials: Potentials[Any] = prepared(Potentials(*terms))
+    labels, durations, allowed = ranking(potentials, k)
+    scores = torch.where(allowed, score_at(labels.clamp(min=0), durations, potentials), -torch.inf)
+    scores, order = scores.sort(dim=0, descending=True, stable=True)  # fixed point is not as fine as float64
+    place = order[:, :, None].expand(labels.shape)
+    return scores, labels.gather(0, place), durations.gather(0, place)
 
 
 @launched
@@ -90,5 +122,5 @@ def sample(*arguments: Tensor) -> tuple[Tensor, Tensor]:
 
 def register() -> None:
     """Make these the GPU kernels of the operators."""
-    for kernel in (log_partition, posteriors, viterbi, sample):
+    for kernel in (log_partition, posteriors, covariances, viterbi, top_k, sample):
         torch.library.impl(f"semicrf::{kernel.__name__}", "cuda", kernel)

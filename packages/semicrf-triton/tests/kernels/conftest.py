@@ -18,6 +18,17 @@ def device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.fixture
+def on_device(device):
+    """Potentials as the kernels are given them, in float32."""
+
+    def moved(potentials):
+        tensors = potentials.map(torch.as_tensor)
+        return tensors.map(lambda term: (term.float() if term.is_floating_point() else term).to(device))
+
+    return moved
+
+
 @pytest.fixture(autouse=True)
 def poisoned_memory():
     """Memory that nobody has written holds NaN, or the largest integer."""

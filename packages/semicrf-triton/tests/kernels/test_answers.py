@@ -49,7 +49,12 @@ def sample(*terms):
     return operators.sample(*terms, uniforms_for(terms[0]))
 
 
-OPERATORS = (operators.log_partition, operators.posteriors, operators.viterbi, sample)
+def top_k(*terms):
+    """The operator, asked for the 3 best."""
+    return operators.top_k(*terms, 3)
+
+
+OPERATORS = (operators.log_partition, operators.posteriors, operators.viterbi, top_k, sample)
 
 
 def float32(potentials, device):
@@ -193,6 +198,7 @@ def test_answers_have_the_dtypes_of_the_contract(dtype, device):
     statistics = statistics_dtype(given[0])
     assert [t.dtype for t in found] == [torch.float64] + [statistics] * 7
     assert [t.dtype for t in operators.viterbi(*given)] == [torch.float64, torch.int64, torch.int64]
+    assert [t.dtype for t in top_k(*given)] == [torch.float64, torch.int64, torch.int64]
     assert [t.dtype for t in sample(*given)] == [torch.int64, torch.int64]
 
 
@@ -232,6 +238,9 @@ def test_a_batch_without_positions_weighs_one(device):
     assert_answered_as_by_the_oracle(terms)
     by_position = terms.emissions.new_zeros(2, 0, 2, 2)
     assert_answered_as_by_the_oracle(replace(terms, transition=by_position))
+    scores, labels, _ = top_k(*terms.terms())
+    assert scores.tolist() == [[0.0, 0.0], *[[-torch.inf, -torch.inf]] * 2]
+    assert labels.shape == (3, 2, 0)
 
 
 def test_an_empty_batch_has_empty_answers(device):
@@ -239,6 +248,7 @@ def test_an_empty_batch_has_empty_answers(device):
     assert operators.log_partition(*terms.terms()).shape == (0,)
     assert operators.posteriors(*terms.terms(), True)[1].shape == (0, 5, 2)
     assert operators.viterbi(*terms.terms())[1].shape == (0, 5)
+    assert top_k(*terms.terms())[1].shape == (3, 0, 5)
     assert sample(*terms.terms())[0].shape == (2, 0, 5)
 
 

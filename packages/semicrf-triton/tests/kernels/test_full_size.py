@@ -1,14 +1,25 @@
 """On a GPU: sizes that only a GPU can take, against the compiled float64 scan; and how a launch behaves."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from semicrf_reference import compiled
+from semicrf_reference.compiled import kernels as cpu_kernels
+from semicrf_spec.operators.contracts import statistics_shapes
 from semicrf_spec.testing import FLOAT32_LOG_PARTITION, FLOAT32_POSTERIOR, assert_close, random_potentials
 from semicrf_triton import operators
+from semicrf_triton.kernels.covariances import (
+    boundary_covariance_kernel,
+    drift_kernel,
+    duration_covariance_kernel,
+    transition_covariance_kernel,
+)
+from semicrf_triton.kernels.means import means_kernel
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.ranking import rank_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel
 from semicrf_triton.kernels.viterbi import viterbi_kernel
@@ -34,6 +45,13 @@ def uniforms_for(emissions, n=2):
     return torch.rand(shape, dtype=torch.float64, device=emissions.device, generator=generator)
 
 
+def values_for(gpu):
+    """A value of every count."""
+    generator = torch.Generator("cuda").manual_seed(4)
+    shapes = statistics_shapes(gpu.terms(), True)
+    return tuple(torch.randn(shape, device="cuda", generator=generator) for shape in shapes)
+
+
 def on_gpu(size, **options):
     """The same float32 terms on both devices."""
     given = random_potentials(*size, seed=1, **options).map(torch.from_numpy)
@@ -51,11 +69,20 @@ def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
     wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations)
     for found, want in zip(counts, wanted, strict=False):
         assert_close(found.cpu(), want, FLOAT32_POSTERIOR)
+    values = values_for(gpu)
+    covariances = operators.covariances(*gpu.terms(), *values, True)
+    wanted = cpu_kernels.covariances(*cpu.terms(), *(value.cpu().double() for value in values), True)
+    for found, want in zip(covariances, wanted, strict=True):
+        assert_close(found.cpu(), want, FLOAT32_POSTERIOR, scale=want.abs().max().item())
     scores, labels, durations = operators.viterbi(*gpu.terms())
     best = compiled.viterbi(**named)
     assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
     assert int(durations.max()) <= size[2]
     assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
+    scores, labels, durations = operators.top_k(*gpu.terms(), 3)
+    assert_close(scores.cpu(), compiled.top_k(**named, k=3).scores, FLOAT32_LOG_PARTITION)
+    assert bool((scores[1:] <= scores[:-1]).all())
+    assert bool((durations.sum(-1).cpu() == best.lengths).all())
     labels, durations = operators.sample(*gpu.terms(), uniforms_for(gpu.emissions))
     assert int(durations.max()) <= size[2]
     assert bool((durations.sum(-1).cpu() == best.lengths).all())
@@ -77,7 +104,11 @@ def test_samples_are_as_frequent_as_posteriors_say():
 
 
 def test_nothing_is_compiled_again_when_sizes_change():
-    kernels = (scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel, sample_kernel)
+    kernels = (
+        scan_kernel, boundary_kernel, cover_kernel, duration_kernel, viterbi_kernel, rank_kernel,
+        sample_kernel, means_kernel, boundary_covariance_kernel, drift_kernel, transition_covariance_kernel,
+        duration_covariance_kernel,
+    )  # fmt: skip
 
     def compiled_so_far():
         return [len(kernel.device_caches[torch.cuda.current_device()][0]) for kernel in kernels]
@@ -86,7 +117,9 @@ def test_nothing_is_compiled_again_when_sizes_change():
         _, gpu = on_gpu(size, lengths=[size[1]] * size[0])
         operators.log_partition(*gpu.terms())
         operators.posteriors(*gpu.terms(), False)
+        operators.covariances(*gpu.terms(), *values_for(gpu), False)
         operators.viterbi(*gpu.terms())
+        operators.top_k(*gpu.terms(), 5 + size[0] % 4)
         operators.sample(*gpu.terms(), uniforms_for(gpu.emissions, size[0]))
 
     run((2, 64, 16, 6))
@@ -98,12 +131,14 @@ def test_nothing_is_compiled_again_when_sizes_change():
 
 def test_a_launch_waits_for_nothing():
     _, gpu = on_gpu((2, 70, 9, 5), lengths=[70, 12])
-    uniforms = uniforms_for(gpu.emissions)
+    uniforms, values = uniforms_for(gpu.emissions), values_for(gpu)
     calls = [
         *(
             lambda o=o: o(*gpu.terms())
             for o in (operators.log_partition, operators.posteriors, operators.viterbi)
         ),
+        lambda: operators.top_k(*gpu.terms(), 3),
+        lambda: operators.covariances(*gpu.terms(), *values, True),
         lambda: operators.sample(*gpu.terms(), uniforms),
     ]
     for call in calls:
@@ -114,6 +149,21 @@ def test_a_launch_waits_for_nothing():
             call()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_an_entropy_a_divergence_and_posteriors_train_as_on_the_cpu():
+    semicrf_nn = pytest.importorskip("semicrf_nn")
+    ours, theirs = (on_gpu((2, 200, 9, 5), lengths=[200, 31]) for _ in range(2))
+
+    def slopes(given):
+        emissions = given[0].emissions.clone().requires_grad_()
+        p = semicrf_nn.SemiCRF(**dict(replace(given[0], emissions=emissions).items()))
+        q = semicrf_nn.SemiCRF(**dict(replace(given[1], emissions=given[1].emissions.flip(1)).items()))
+        loss = p.entropy() + p.kl_divergence(q) + p.posteriors.position.square().sum((1, 2))
+        return torch.autograd.grad(loss.sum(), emissions)[0].cpu()
+
+    expected, found = (slopes(given) for given in zip(ours, theirs, strict=True))
+    assert_close(found, expected, FLOAT32_POSTERIOR, scale=expected.abs().max().item())
 
 
 def test_a_training_step_of_the_head_is_captured_as_a_cuda_graph():

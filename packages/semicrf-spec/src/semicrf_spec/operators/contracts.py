@@ -53,8 +53,6 @@ REMEDIES = {
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
 OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
-WITHOUT_KERNEL = {("top_k", "cuda"), ("covariances", "cuda")}
-"""What no package brings. `SemiCRF.top_k` takes the eager recursion there."""
 
 for _name, _schema in SCHEMAS.items():
     torch.library.define(f"semicrf::{_name}", _schema)
@@ -69,7 +67,7 @@ def statistics_dtype(emissions: Tensor) -> torch.dtype:
 def _no_kernel(name: str) -> None:
     def kernel(emissions: Tensor, *_: Any) -> Any:
         device = emissions.device.type
-        remedy = OTHER_DEVICE if (name, device) in WITHOUT_KERNEL else REMEDIES.get(device, OTHER_DEVICE)
+        remedy = REMEDIES.get(device, OTHER_DEVICE)
         raise RuntimeError(f"semicrf::{name} has no kernel for {device} tensors: {remedy}")
 
     torch.library.impl(f"semicrf::{name}", "default", kernel)

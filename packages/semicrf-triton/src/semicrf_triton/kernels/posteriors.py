@@ -77,6 +77,16 @@ def load_normed(own, sums, b, x, length, c, C):
 
 
 @triton.jit
+def probability(own_m, own_e, own_passed, other_m, other_e, other_passed, weight_m, weight_e):
+    """In units: that of segments that are open at both ends, from either end the same bits."""
+    mantissa = (own_m * other_m) * weight_m
+    exponent = own_e + other_e + weight_e.to(tl.int64)
+    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
+    allowed = (own_passed == other_passed) & (exponent <= 0)
+    return tl.where(allowed, units >> tl.minimum(-exponent, 63), 0)
+
+
+@triton.jit
 def segments(
     weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE: tl.constexpr
 ):
@@ -89,12 +99,11 @@ def segments(
     other_m, other_e, other_passed = load_open(other, y[:, :, None], c[None, None, :], C, mask)
     known = (d < K)[:, None] & (c < C)[None, :]
     weight_m, weight_e = duration_weight(weights, b, d[:, None], c[None, :], K, C, known, BY_SEQUENCE)
-    # from both ends the same products in the same order
-    mantissa = (own_m[:, None, :] * other_m) * (weight_m * norm_m[None, :])[None, :, :]
-    exponent = own_e[:, None, :] + other_e + weight_e.to(tl.int64)[None, :, :]
-    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
-    allowed = (own_passed[:, None, :] == other_passed) & (exponent <= 0)
-    return tl.where(allowed, units >> tl.minimum(-exponent, 63), 0)
+    weight_m = (weight_m * norm_m[None, :])[None, :, :]
+    return probability(
+        own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :], other_m, other_e, other_passed,
+        weight_m, weight_e[None, :, :],
+    )  # fmt: skip
 
 
 @triton.jit
@@ -129,6 +138,24 @@ def sum_segments(
 def row(tile, i, at):
     """Row `at` of a tile whose rows are numbered `i`."""
     return tl.sum(tl.where(i[:, None] == at, tile, 0), axis=0)
+
+
+@triton.jit
+def stars(terms, own, b, x, place, mask, begins, whole, rest, direction, c, C):
+    """What leads to a beginning after `x` steps, `(X, C)`, relative to the labels that do begin there.
+
+    And the emissions that a scan has passed, of which `whole` and `rest` are those before.
+    """
+    emissions, _, _ = read_levels(terms.emissions, place, mask, 1)
+    after = rest[None, :] + tl.cumsum(emissions, axis=0)
+    enter_m, enter_e = boundary_weight(terms, place, mask, direction, emissions - after)
+    open_m, open_e, _ = load_open(own, x[:, None], c[None, :], C, mask)
+    open_e += whole[None, :]
+    farthest = tl.max(tl.where(begins > 0.0, open_e, -UNSEEN), axis=1)
+    open_e = relative(open_e - tl.where(farthest > -UNSEEN, farthest, 0)[:, None])
+    rest += tl.sum(emissions, axis=0)
+    star_m, star_e = open_m / tl.maximum(enter_m, 1.0), open_e - enter_e
+    return star_m, star_e, whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
 
 
 @triton.jit
@@ -191,17 +218,10 @@ def boundary_kernel(
         tl.store(counts.first + label, begins, mask=(u == 0)[:, None] & known)
         tl.store(counts.last + label, ends, mask=(u == length)[:, None] & known)
 
-        own, _, _ = read_levels(terms.emissions, place, mask, 1)
-        after = rest[None, :] + tl.cumsum(own, axis=0)
-        enter_m, enter_e = boundary_weight(terms, place, mask, 0, own - after)
-        open_m, open_e, _ = load_open(forward, u[:, None], c[None, :], C, mask)
-        open_e += whole[None, :]
-        farthest = tl.max(tl.where(begins > 0.0, open_e, -UNSEEN), axis=1)
-        open_e = relative(open_e - tl.where(farthest > -UNSEEN, farthest, 0)[:, None])
+        stars_m, stars_e, whole, rest = stars(terms, forward, b, u, place, mask, begins, whole, rest, 0, c, C)
         matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, 0, BY_POSITION)
         for at in range(tl.maximum(1 - start, 0), tl.minimum(BLOCK_T, length - start)):
-            entered = tl.maximum(row(enter_m, i, at), 1.0)
-            star_m, star_e = row(open_m, i, at) / entered, row(open_e, i, at) - row(enter_e, i, at)
+            star_m, star_e = row(stars_m, i, at), row(stars_e, i, at)
             if BY_POSITION:
                 matrix_m, matrix_e = transition_weight(weights, b, start + at, T, C, c, 0, BY_POSITION)
             led = transitions_at(row(ends, i, at), row(begins, i, at), star_m, star_e, matrix_m, matrix_e)
@@ -210,8 +230,6 @@ def boundary_kernel(
                 tl.store(counts.transitions + pair, led, mask=(c < C)[:, None] & (c < C)[None, :])
             else:
                 flow += led
-        rest += tl.sum(own, axis=0)
-        whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK
 
     out = b.to(tl.int64) * chunks + chunk
     tl.store(counts.net + out * C + c, net, mask=c < C)

@@ -73,3 +73,40 @@ def blocks_for(classes: int) -> Blocks:
         f"C = {classes} labels are more than the GPU kernels hold, {BLOCKS[-1].classes}: "
         "use backend='eager', or move the tensors to the CPU"
     )
+
+
+LISTED = 4096
+"""Entries of the lists that a program holds: of each label, rank and position of a tile."""
+
+
+class Lists(NamedTuple):
+    """How much a program holds that keeps sorted lists."""
+
+    classes: int  # labels, a power of two
+    bits: int  # of a rank
+    tile: int  # positions
+
+    @property
+    def ranks(self) -> int:
+        """Entries of a list, a power of two."""
+        return 1 << self.bits
+
+    @property
+    def warps(self) -> int:
+        """Of 32 threads: an entry of the lists of a position each, within reason."""
+        return min(max(self.classes * self.ranks // 32, 4), 16)
+
+
+def lists_for(classes: int, k: int) -> Lists:
+    """The lists of k for so many labels.
+
+    Raises: ValueError where they are too long.
+    """
+    held = blocks_for(classes).classes
+    bits = (k - 1).bit_length()
+    if held << bits > LISTED:
+        raise ValueError(
+            f"k = {k} of C = {classes} labels is more than the GPU kernels hold, {LISTED // held}: "
+            "use backend='eager', or move the tensors to the CPU"
+        )
+    return Lists(held, bits, min(LISTED // (held << bits), 8))

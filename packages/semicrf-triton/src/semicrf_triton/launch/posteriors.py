@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -25,13 +25,12 @@ class Statistics(NamedTuple):
     last: Tensor
 
 
-def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
-    """Posteriors of what was scanned in both directions and kept."""
-    batch, time, max_duration, classes = scanned.shape
+def counted(scanned: Scanned, boundaries: bool) -> Counts:
+    """What ends and begins at each boundary and covers each position, and the drift."""
+    batch, time, _, classes = scanned.shape
     blocks = scanned.blocks
-    device = scanned.sums.factor.device
     chunks = triton.cdiv(time + 1, blocks.chunk)  # of boundaries
-    rows = scanned.opens.mantissa.shape[2]
+    device = scanned.sums.factor.device
 
     def empty(*shape: int) -> Tensor:
         return torch.empty((batch, *shape), dtype=torch.float32, device=device)
@@ -47,41 +46,70 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
         net=torch.empty((batch, chunks, classes), dtype=torch.int64, device=device),
         cover=empty(chunks),
     )
-    sizes = (time, max_duration, classes)
-    of_all = {
-        "CHUNK": blocks.chunk,
-        "BLOCK_C": blocks.classes,
-        "BLOCK_T": blocks.positions,
-        **options(blocks.helpers),
-    }
-    of_segments = {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": blocks.deep, **of_all}
-    scans = (scanned.terms, scanned.weights, scanned.opens, scanned.sums)
     boundary_kernel[(batch * chunks,)](
-        *scans, scanned.passed, counts, rows, *sizes, BY_POSITION=scanned.by_position, **of_segments
-    )
+        *scans_of(scanned), scanned.passed, counts, *sizes_of(scanned),
+        BY_POSITION=scanned.by_position, **of_segments(scanned),
+    )  # fmt: skip
     counts = counts._replace(net=counts.net.cumsum(1) - counts.net)
-    cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all)
+    cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all(scanned))
+    return counts
 
-    span = blocks.chunk * triton.cdiv(
-        4 * max_duration, blocks.chunk
-    )  # so that sums are small beside emissions
+
+def scans_of(scanned: Scanned) -> tuple[NamedTuple, ...]:
+    """What kernels read of scans."""
+    return scanned.terms, scanned.weights, scanned.opens, scanned.sums
+
+
+def sizes_of(scanned: Scanned) -> tuple[int, ...]:
+    """Rows of what is open, T, K and C."""
+    return scanned.opens.mantissa.shape[2], *scanned.shape[1:]
+
+
+def of_all(scanned: Scanned) -> dict[str, int]:
+    """How a program takes a chunk of boundaries."""
+    blocks = scanned.blocks
+    sizes = {"CHUNK": blocks.chunk, "BLOCK_C": blocks.classes, "BLOCK_T": blocks.positions}
+    return sizes | options(blocks.helpers)
+
+
+def of_segments(scanned: Scanned) -> dict[str, int]:
+    """How it takes the segments of a chunk."""
+    return {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
+
+
+def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
+    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span."""
+    batch, time, max_duration, classes = scanned.shape
+    blocks = scanned.blocks
+    # spans so long that their sums are small beside emissions
+    span = blocks.chunk * triton.cdiv(4 * max_duration, blocks.chunk)
     parts = max(triton.cdiv(time, span), 1)
-    durations = empty(parts, max_duration, classes)
-    duration_kernel[(batch * parts * triton.cdiv(max_duration, blocks.deep),)](
-        *scans, counts, durations, rows, *sizes, span, parts, **of_segments
+    shape = (batch, parts, max_duration, classes)
+    durations = torch.empty(shape, dtype=torch.float32, device=scanned.sums.factor.device)
+    kernel[(batch * parts * triton.cdiv(max_duration, blocks.deep),)](
+        *scans_of(scanned), *arguments, durations, *sizes_of(scanned), span, parts, **of_segments(scanned)
     )
+    return summed(durations)
 
+
+def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
+    """Posteriors of what was scanned in both directions and kept."""
+    batch, time, _, classes = scanned.shape
+    counts = counted(scanned, boundaries)
+    durations = durations_by(duration_kernel, scanned, counts)
+    within = counts.position.new_empty(batch, 0, classes)
     cover: Tensor = counts.cover
     if scanned.by_position:
-        transitions = counts.transitions / cover.repeat_interleave(blocks.chunk, 1)[:, :time, None, None]
+        chunk = scanned.blocks.chunk
+        transitions = counts.transitions / cover.repeat_interleave(chunk, 1)[:, :time, None, None]
     else:
         transitions = summed(counts.transitions / cover[:, :, None, None])
     return Statistics(
         counts.position,
-        counts.begins if boundaries else empty(0, classes),
-        counts.ends if boundaries else empty(0, classes),
+        counts.begins if boundaries else within,
+        counts.ends if boundaries else within,
         transitions,
-        summed(durations),
+        durations,
         counts.first / cover[:, :1],
         counts.last / cover_at_last(cover, scanned),
     )
