@@ -133,6 +133,8 @@ def test_segments_weigh_as_their_labels_do():
     [
         ({"class_weight": [1.0, 2.0]}, r"class_weight has shape \(2,\); expected \(4,\)"),
         ({"class_weight": [1.0, 2.0, -1.0, 0.0]}, r"class_weight\[2\] is -1.0; expected at least 0"),
+        ({"class_weight": [1.0, 2.0, float("inf"), 0.0]}, r"class_weight\[2\] is inf; .* and finite"),
+        ({"class_weight": [1.0] * 4, "supervision": "none"}, r"supervision is 'none'; expected one of"),
         ({"position_weight": torch.ones(3)}, r"position_weight has shape \(3,\); expected \(3, 7\)"),
         ({"position_weight": torch.full((3, 7), torch.nan)}, r"position_weight\[0, 0\] is nan"),
         ({"class_weight": [1.0] * 4, "label_smoothing": 0.1}, r"label_smoothing is for a likelihood of segm"),
@@ -144,11 +146,18 @@ def test_weights_that_cannot_be_are_named(weights, message):
         head.compute_loss(hidden, None, labels, **weights)
 
 
+def test_a_label_out_of_range_is_named_before_it_is_weighed():
+    head, hidden, labels = unconnected()
+    labels[2, 5] = 7
+    with pytest.raises(ValueError, match=r"^sequence 2: position 5 has label 7; expected 0 <= label < 4"):
+        head.compute_loss(hidden, None, labels, class_weight=[1.0] * 4)
+
+
 def test_a_label_that_cannot_be_is_named_unless_it_weighs_nothing():
     head, hidden, labels = unconnected()
     blocked = hidden.detach().clone()
     blocked[1, 3, labels[1, 3]] = -torch.inf
-    with pytest.raises(ValueError, match=r"^sequence 1: no segmentation .* agrees with its labels"):
+    with pytest.raises(ValueError, match=r"^sequence 1: no segmentation .* has label \d at position 3"):
         head.compute_loss(blocked, None, labels, class_weight=[1.0] * 4)
     places = torch.ones(3, 7)
     places[1, 3] = 0.0

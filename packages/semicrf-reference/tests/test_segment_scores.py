@@ -8,6 +8,7 @@ from torch.autograd import gradgradcheck
 from semicrf_reference import compiled, eager
 from semicrf_reference.scan import linear_scan
 from semicrf_spec import Potentials, enumerate_batch
+from semicrf_spec.operators import Posteriors
 from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
@@ -87,6 +88,53 @@ def test_segments_cover_each_position_once_at_length():
         for ahead in range(d):
             covered[ahead : ahead + len(begun)] += begun
     assert_close(covered, torch.ones(time), FLOAT64_POSTERIOR)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, -1e6])
+def test_what_all_labels_have_in_common_changes_no_posterior(offset):
+    given = by_segment(random_potentials(1, 2_000, 4, 2, seed=70), 71)
+    terms = tensors(given)
+    expected = compiled.posteriors(**terms)
+    shift = offset * (1.0 + torch.arange(2_000) % 2)[None, :, None]  # exact, and so are the sums below
+    terms["emissions"] = (terms["emissions"] + shift) - shift
+    same = compiled.posteriors(**terms)
+    found = compiled.posteriors(**{**terms, "emissions": terms["emissions"] + shift})
+    for name in Posteriors._fields:
+        assert_close(getattr(found, name), getattr(same, name), FLOAT64_POSTERIOR, name)
+    assert_close(same.position.sum(-1), torch.ones(1, 2_000), FLOAT64_POSTERIOR)
+    assert expected.position.min() > 0.0
+
+
+@pytest.mark.parametrize("huge", [1e4, 1e12])
+def test_a_label_that_cannot_end_costs_the_others_no_digits(huge):
+    given = random_potentials(1, 400, 4, 3, seed=72)
+    duration, emissions = np.array(by_segment(given, 73).duration), np.array(given.emissions)
+    duration[..., 2], emissions[..., 2] = -1e30, huge
+    terms = tensors(Potentials(**{**dict(given.items()), "emissions": emissions, "duration": duration}))
+    without = dict(terms, duration=terms["duration"].clone(), emissions=terms["emissions"].clone())
+    without["duration"][..., 2] = without["emissions"][..., 2] = -torch.inf
+    assert_close(compiled.log_partition(**terms), compiled.log_partition(**without), FLOAT64_RELATIVE)
+    for found, expected in zip(compiled.posteriors(**terms), compiled.posteriors(**without), strict=True):
+        assert_close(found, expected, FLOAT64_POSTERIOR)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_position_that_cannot_bear_a_label_has_a_posterior_of_exactly_0(seed):
+    rng = np.random.default_rng(seed)
+    given = dict(by_segment(random_potentials(2, 7, 3, 2, seed=seed, scale=30.0), seed).items())
+    for term in ("begin", "finish"):
+        given[term] = np.where(rng.random(given[term].shape) < 0.4, -np.inf, given[term])
+    potentials = Potentials(**given)
+    position = compiled.posteriors(**tensors(potentials)).position.numpy()
+    for b, listed in enumerate(enumerate_batch(potentials)):
+        allowed = [
+            listed.counts(y)["position"]
+            for y, s in zip(listed.all, listed.scores, strict=True)
+            if s > -np.inf
+        ]
+        possible = np.sum(allowed, axis=0) > 0 if allowed else np.zeros((7, 2), bool)
+        assert not position[b][~possible].any()
+    assert (position >= 0.0).all()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

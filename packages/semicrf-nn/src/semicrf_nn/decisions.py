@@ -45,10 +45,11 @@ def expected_cost(posteriors: Posteriors, segments: Tensor | None, costs: Mappin
             expected = ", ".join(counted)
             raise ValueError(f"costs are given for {name!r}; expected some of {expected}")
         try:
-            spread = torch.as_tensor(cost, device=counts.device).expand(counts.shape)
+            given = torch.as_tensor(cost, device=counts.device)
+            spread = given.expand(counts.shape)
         except RuntimeError:
             raise ValueError(
-                f"the cost of {name} has shape {tuple(cost.shape)}; expected one that broadcasts to "
+                f"the cost of {name} has shape {tuple(given.shape)}; expected one that broadcasts to "
                 f"{tuple(counts.shape)}"
             ) from None
         # what cannot be costs nothing, whatever stands there

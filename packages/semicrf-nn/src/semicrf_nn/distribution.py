@@ -46,8 +46,10 @@ class SemiCRF(Inference):
     Args:
         emissions: `(B, T, C)` nats, score of label c at position t; any floating dtype.
         transition: `(C, C)` nats from row to column, or `(B, T, C, C)` where entry s serves the boundary
-            before position s.
-        duration: `(K, C)` or `(B, K, C)` nats; row d - 1 scores a segment of d positions.
+            before position s. With `backend="eager"` also `(K, C, C)` or `(B, T, K, C, C)`, where row d - 1
+            serves those into segments of d positions.
+        duration: `(K, C)` or `(B, K, C)` nats; row d - 1 scores a segment of d positions. Or `(B, T, K, C)`,
+            where entry s serves what begins at s, so that every segment has a score; not on a GPU.
         start: `(C,)` nats, first label. Missing means 0.
         end: `(C,)` nats, last label. Missing means 0.
         begin: `(B, T, C)` nats, a segment of c begins at t. Missing means 0.
@@ -129,7 +131,8 @@ class SemiCRF(Inference):
             labels: `(B, T)` integers, `-100` where unknown; past the lengths anything may stand.
         Returns: `(B, T)` float64 nats, differentiable; 0 where the label is unknown and past the lengths.
         Raises: ValueError naming the sequence and the position of a label out of range.
-        Cost: that of `posteriors`, and of a `log_prob` for each position of a label that is as improbable.
+        Cost: that of `posteriors`, and the time and memory of a `log_prob` for each position of a label that
+            is as improbable: much, for a model that is confidently wrong at many. Not in a compiled graph.
         Source: Kakade, Teh & Roweis 2002.
         """
         check_label_grid(labels, self.potentials.shape[:2])
@@ -262,7 +265,7 @@ class SemiCRF(Inference):
     def _with(self, potentials: Potentials[Tensor], censoring: Censoring | None = None) -> SemiCRF:
         """The same kind of distribution over other potentials, whose values have been checked."""
         found = SemiCRF(**dict(potentials.items()), backend=self.backend, validate_args=False)
-        found.censoring = censoring or self.censoring
+        found.censoring = self.censoring if censoring is None else censoring
         return found
 
     def _selected(self, sequences: Tensor) -> SemiCRF:

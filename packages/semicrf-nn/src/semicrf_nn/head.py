@@ -21,7 +21,7 @@ from semicrf_nn.constraints import (
 from semicrf_nn.decisions import Method
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_nn.durations import Durations
-from semicrf_nn.impossible import check_possible
+from semicrf_nn.impossible import check_possible, check_possible_labels
 from semicrf_nn.losses import Reduction, reduced
 from semicrf_nn.positions import position_weights
 from semicrf_reference import eager
@@ -218,12 +218,14 @@ class SemiMarkovCRFHead(nn.Module):
         if class_weight is not None or position_weight is not None:
             if label_smoothing > 0.0:
                 raise ValueError("label_smoothing is for a likelihood of segmentations, not one of positions")
+            check_one_of("supervision", supervision, get_args(Supervision))
             labels = _labels_of(distribution, labels_or_segments)
-            counted = position_weights(labels, class_weight, position_weight, self.num_classes)
             log_probs = distribution.position_log_prob(labels)
-            losses = -torch.where(counted > 0.0, counted * log_probs, 0.0).sum(1)
+            counted = position_weights(labels, class_weight, position_weight, self.num_classes)
+            each = -torch.where(counted > 0.0, counted * log_probs, 0.0)
             if reduction != "none":
-                check_possible(distribution, labels, losses)
+                check_possible_labels(labels, each)
+            losses = each.sum(1)
             return reduced(losses, counted.sum(1), reduction, weight)
         gold = _gold(distribution, labels_or_segments, supervision)
         losses = -distribution.log_prob(gold)

@@ -8,6 +8,7 @@ from torch import Tensor
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_spec import DensePotentials, Segment
 from semicrf_spec.operators import Segmentation
+from semicrf_spec.score import duration_place, transition_place
 
 
 def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tensor) -> None:
@@ -32,13 +33,27 @@ def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tenso
     )
 
 
+def check_possible_labels(labels: Tensor, losses: Tensor) -> None:
+    """Raise if the loss of a position is infinite.
+
+    Raises: ValueError naming the first sequence, position and label.
+    """
+    impossible = torch.isinf(losses.detach()).nonzero().tolist()
+    if impossible:
+        b, t = impossible[0]
+        raise ValueError(
+            f"sequence {b}: no segmentation that the constraints allow has label {int(labels[b, t])} at "
+            f"position {t}; check min_duration, max_duration, forbidden_transitions and emissions of -inf"
+        )
+
+
 def _reason(distribution: SemiCRF, b: int, segments: list[Segment], copies: list[Segment]) -> str:
     """The first term that forbids one of the segments, which bear these copies of their labels."""
     terms = DensePotentials.of(distribution._unfolded)
     for number, (start, end, label) in enumerate(copies):
         segment = f"segment {number} {tuple(segments[number])}"
         scores = {
-            "duration": terms.duration[b, end - start - 1, label],
+            "duration": terms.duration[b, *duration_place(terms, copies[number])],
             "emissions": terms.emissions[b, start:end, label].min(),
             "begin": terms.begin[b, start, label],
             "finish": terms.finish[b, end - 1, label],
@@ -46,7 +61,8 @@ def _reason(distribution: SemiCRF, b: int, segments: list[Segment], copies: list
         if number == 0:
             scores["start"] = terms.start[label]
         else:
-            scores["transition"] = terms.transition[b, start, copies[number - 1].label, label]
+            place = transition_place(terms, copies[number - 1], copies[number])
+            scores["transition"] = terms.transition[b, *place]
         if number == len(segments) - 1:
             scores["end"] = terms.end[label]
         for name, score in scores.items():

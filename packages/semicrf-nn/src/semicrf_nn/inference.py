@@ -60,7 +60,10 @@ class Inference(Distribution):
     def __repr__(self) -> str:
         batch, time, classes = self.potentials.shape
         max_duration = self.potentials.max_duration
-        return f"SemiCRF(B={batch}, T={time}, K={max_duration}, C={classes}, backend={self.backend!r})"
+        sides = (("left", self.censoring.left), ("right", self.censoring.right))
+        censored = "".join(f", {side}_censored" for side, flags in sides if flags is not False)
+        sizes = f"B={batch}, T={time}, K={max_duration}, C={classes}"
+        return f"{type(self).__name__}({sizes}{censored}, backend={self.backend!r})"
 
     @property
     def _backend(self) -> Backend:

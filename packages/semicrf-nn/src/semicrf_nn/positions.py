@@ -68,9 +68,8 @@ def position_weights(
 def _check(name: str, weights: Tensor, shape: tuple[int, ...], used: Tensor) -> None:
     if weights.shape != shape:
         raise ValueError(f"{name} has shape {tuple(weights.shape)}; expected {shape}")
-    bad = used & ~(weights >= 0.0)  # true for NaN
+    bad = used & ~((weights >= 0.0) & (weights < torch.inf))  # true for NaN
     if bool(bad.any()):
         at = bad.nonzero()[0].tolist()
-        raise ValueError(
-            f"{name}[{', '.join(map(str, at))}] is {weights[tuple(at)].item()}; expected at least 0"
-        )
+        value = weights[tuple(at)].item()
+        raise ValueError(f"{name}[{', '.join(map(str, at))}] is {value}; expected at least 0, and finite")

@@ -256,7 +256,8 @@ def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
 
 def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
     shape = _shape(name, term)
-    if all(shape != tuple(sizes[letter] for letter in axes) for axes in _AXES[name]):
+    axes = next((axes for axes in _AXES[name] if len(axes) == len(shape)), None)  # so T is not held beside K
+    if axes is None or shape != tuple(sizes[letter] for letter in axes):
         mask = name == "lengths" and shape == (sizes["B"], sizes["T"])
         hint = ". Of a (B, T) mask give mask.sum(1)" if mask else ""
         raise ValueError(_shape_message(name, term, sizes) + hint)

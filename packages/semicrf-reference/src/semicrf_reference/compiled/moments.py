@@ -191,16 +191,17 @@ def enter(terms, values, open_, means, meeting, step):
 def set_levels(terms, values, open_, means, step):
     """Of a position: that of its emissions, and the score and value of the likeliest to be open or to begin.
 
-    Of a boundary alone they would be those of what nobody wants, where no segment should end.
+    Of the two that which is nearer to 0: what begins may be what nobody wants, where no segment should end,
+    and what is open what cannot end.
     """
     open_.levels[OWN, step] = level_of(terms.emissions[step], 0, terms.emissions.shape[1])
     open_.levels[OWN_VALUE, step] = level_of(values.emissions[step], 0, terms.emissions.shape[1])
     now, top, value = step % len(means.star), -math.inf, 0.0
-    if step > 0 and not is_cut(terms, step):
-        top, value = open_.levels[TOP, step], open_.levels[TOP_VALUE, step]  # of what was open before
     for c in range(means.star.shape[1]):
         if means.star[now, c] > top:
             top, value = means.star[now, c], means.star_value[now, c]
+    if step > 0 and not is_cut(terms, step) and abs(open_.levels[TOP, step]) < abs(top):
+        top, value = open_.levels[TOP, step], open_.levels[TOP_VALUE, step]  # of what was open before
     open_.levels[TOP, step] = top if top > -math.inf else 0.0
     open_.levels[TOP_VALUE, step] = value if top > -math.inf else 0.0
 
