@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from semicrf_nn import Segmentation, SemiCRF
-from semicrf_nn.backends import BY_DEVICE
 from semicrf_spec import Potentials, enumerate_batch, segments_to_labels
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
@@ -266,13 +265,6 @@ def test_what_there_is_not_among_the_k_best_has_no_probability():
     assert best.scores[2, 1] == -torch.inf
     assert_close(p.log_prob(best), best.scores - p.log_partition, FLOAT64_RELATIVE)
     assert_close(p.log_prob(best[2]), best[2].scores - p.log_partition, FLOAT64_RELATIVE)
-
-
-def test_the_k_best_on_a_gpu_are_those_of_the_eager_recursion(monkeypatch):
-    p = distribution(random_potentials(2, 6, 3, 2, seed=9))
-    expected = p.top_k(3)
-    monkeypatch.setitem(BY_DEVICE, "cpu", "triton")
-    assert torch.equal(p.top_k(3).labels, expected.labels)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
