@@ -21,7 +21,7 @@ from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
 from semicrf_triton.kernels.terms import Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import BLOCKS, LISTED, Blocks, Lists, lists_for
+from semicrf_triton.launch.blocks import BLOCKS, LISTED, TILED, Blocks, Lists, lists_for
 from semicrf_triton.launch.viterbi import POSITIONS
 
 FLOATS, INTS, LONGS = "*fp32", "*i32", "*i64"
@@ -74,7 +74,7 @@ def variants() -> Iterator[Variant]:
     yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS, by_position=False)
     yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
     for blocks in BLOCKS:
-        for k in (1, 8):
+        for k in (1, 8, TILED // blocks.classes):
             yield of_lists(lists_for(blocks.classes, k), f"k = {k}")
         yield of_lists(lists_for(blocks.classes, LISTED // blocks.classes), "longest lists")
     sizes = {"BLOCK": POSITIONS}

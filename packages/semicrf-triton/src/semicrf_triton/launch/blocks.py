@@ -76,7 +76,9 @@ def blocks_for(classes: int) -> Blocks:
 
 
 LISTED = 4096
-"""Entries of the lists that a program holds: of each label, rank and position of a tile."""
+"""Entries of the lists of a position, one for each label and rank."""
+TILED = 2048
+"""Those of a tile, so that they stay in registers; of the longest lists not even one position's do."""
 
 
 class Lists(NamedTuple):
@@ -109,4 +111,4 @@ def lists_for(classes: int, k: int) -> Lists:
             f"k = {k} of C = {classes} labels is more than the GPU kernels hold, {LISTED // held}: "
             "use backend='eager', or move the tensors to the CPU"
         )
-    return Lists(held, bits, min(LISTED // (held << bits), 8))
+    return Lists(held, bits, max(min(TILED // (held << bits), 8), 1))
