@@ -42,7 +42,7 @@ def printed(code, *arguments, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # compiling takes a minute, or several on a busy machine
         check=False,
     )
     assert done.returncode == 0, done.stderr
