@@ -1,4 +1,4 @@
-"""Time and peak memory of scores of whole segments on the CPU, `(B, T, K, C)`: an exponential for each."""
+"""Time and peak memory of scores of whole segments on the CPU, beside durations that are shared."""
 
 from time import process_time
 
@@ -23,9 +23,13 @@ class Segments:
         sizes = ((B, T, C), (C, C), (B, T, K, C))
         self.terms = [torch.randn(size, generator=generator) for size in sizes]
         self.leaves = [term.clone().requires_grad_() for term in self.terms]
+        self.shared = [*self.leaves[:2], self.leaves[2][0, 0].detach().requires_grad_()]
         torch.set_num_threads(1)
-        for measured in (self.log_partition, self.gradient, self.viterbi):
+        for measured in (self.log_partition, self.gradient, self.shared_gradient, self.viterbi):
             measured(shape)
+
+    def shared_gradient(self, shape: str) -> None:
+        torch.autograd.grad(log_partition(*self.shared).sum(), self.shared)
 
     def log_partition(self, shape: str) -> None:
         log_partition(*self.terms)
@@ -44,6 +48,7 @@ class TimeSegments(Segments):
     rounds, repeat = bench_compiled.Time.rounds, bench_compiled.Time.repeat
     time_log_partition = Segments.log_partition
     time_gradient = Segments.gradient
+    time_shared_gradient = Segments.shared_gradient
     time_viterbi = Segments.viterbi
 
 
