@@ -18,6 +18,7 @@ from semicrf_spec.testing import (
     case,
     edge_case_names,
     random_potentials,
+    with_segment_scores,
 )
 
 over_edges = pytest.mark.parametrize("name", edge_case_names())
@@ -27,21 +28,15 @@ def tensors(potentials):
     return dict(potentials.map(torch.from_numpy).items())
 
 
-def by_segment(potentials, seed):
-    batch, time, classes = potentials.shape
-    shape = (batch, time, potentials.max_duration, classes)
-    return Potentials(
-        **{**dict(potentials.items()), "duration": np.random.default_rng(seed).standard_normal(shape)}
-    )
-
-
 SIZES = [(3, 70, 9, 5), (2, 40, 60, 3), (2, 50, 1, 4), (1, 600, 20, 2)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_scores_of_segments_are_answered_as_by_the_oracle(size):
     batch, time, *_ = size
-    given = by_segment(random_potentials(*size, seed=60, lengths=[time, *range(7, 7 * batch, 7)]), 61)
+    given = with_segment_scores(
+        random_potentials(*size, seed=60, lengths=[time, *range(7, 7 * batch, 7)]), 61
+    )
     terms = tensors(given)
     expected = eager.log_partition(**terms)
     assert_close(compiled.log_partition(**terms), expected, FLOAT64_RELATIVE)
@@ -61,7 +56,9 @@ def test_scores_of_segments_are_answered_as_by_the_oracle(size):
 def test_scores_of_segments_are_accepted_in_any_dtype(dtype):
     terms = {
         n: x.to(dtype) if x.is_floating_point() else x
-        for n, x in tensors(by_segment(random_potentials(2, 9, 3, 2, seed=62, lengths=[9, 4]), 63)).items()
+        for n, x in tensors(
+            with_segment_scores(random_potentials(2, 9, 3, 2, seed=62, lengths=[9, 4]), 63)
+        ).items()
     }
     assert_close(compiled.log_partition(**terms), eager.log_partition(**terms), FLOAT64_RELATIVE)
 
@@ -81,7 +78,7 @@ def test_scores_of_segments_that_are_all_alike_are_those_of_durations(shared):
 def test_segments_cover_each_position_once_at_length():
     time, max_duration, classes = 3_000, 12, 3
     given = random_potentials(1, time, max_duration, classes, seed=66, scale=3.0)
-    segments = compiled.posteriors(**tensors(by_segment(given, 67))).durations[0]
+    segments = compiled.posteriors(**tensors(with_segment_scores(given, 67))).durations[0]
     covered = torch.zeros(time, dtype=torch.float64)
     for d in range(1, max_duration + 1):
         begun = segments[: time - d + 1, d - 1].sum(-1)
@@ -92,7 +89,7 @@ def test_segments_cover_each_position_once_at_length():
 
 @pytest.mark.parametrize("offset", [1e3, 1e6, -1e6])
 def test_what_all_labels_have_in_common_changes_no_posterior(offset):
-    given = by_segment(random_potentials(1, 2_000, 4, 2, seed=70), 71)
+    given = with_segment_scores(random_potentials(1, 2_000, 4, 2, seed=70), 71)
     terms = tensors(given)
     expected = compiled.posteriors(**terms)
     shift = offset * (1.0 + torch.arange(2_000) % 2)[None, :, None]  # exact, and so are the sums below
@@ -108,7 +105,7 @@ def test_what_all_labels_have_in_common_changes_no_posterior(offset):
 @pytest.mark.parametrize("huge", [1e4, 1e12])
 def test_a_label_that_cannot_end_costs_the_others_no_digits(huge):
     given = random_potentials(1, 400, 4, 3, seed=72)
-    duration, emissions = np.array(by_segment(given, 73).duration), np.array(given.emissions)
+    duration, emissions = np.array(with_segment_scores(given, 73).duration), np.array(given.emissions)
     duration[..., 2], emissions[..., 2] = -1e30, huge
     terms = tensors(Potentials(**{**dict(given.items()), "emissions": emissions, "duration": duration}))
     without = dict(terms, duration=terms["duration"].clone(), emissions=terms["emissions"].clone())
@@ -121,7 +118,7 @@ def test_a_label_that_cannot_end_costs_the_others_no_digits(huge):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_position_that_cannot_bear_a_label_has_a_posterior_of_exactly_0(seed):
     rng = np.random.default_rng(seed)
-    given = dict(by_segment(random_potentials(2, 7, 3, 2, seed=seed, scale=30.0), seed).items())
+    given = dict(with_segment_scores(random_potentials(2, 7, 3, 2, seed=seed, scale=30.0), seed).items())
     for term in ("begin", "finish"):
         given[term] = np.where(rng.random(given[term].shape) < 0.4, -np.inf, given[term])
     potentials = Potentials(**given)
@@ -139,7 +136,7 @@ def test_a_position_that_cannot_bear_a_label_has_a_posterior_of_exactly_0(seed):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_bad_score_of_a_segment_is_named_where_the_segment_fits_and_ignored_elsewhere(bad, backend):
-    terms = tensors(by_segment(random_potentials(2, 6, 3, 2, seed=68, lengths=[6, 4]), 69))
+    terms = tensors(with_segment_scores(random_potentials(2, 6, 3, 2, seed=68, lengths=[6, 4]), 69))
     expected = backend.log_partition(**terms)
     terms["duration"][1, 2, 2, 1] = terms["duration"][0, 4, 2, 0] = bad  # end at 5 of 4 and at 7 of 6
     assert torch.equal(backend.log_partition(**terms), expected)

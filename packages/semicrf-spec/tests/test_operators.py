@@ -371,7 +371,9 @@ def test_a_function_over_potentials_keeps_its_name_and_documentation():
         "Sums.",
         summed.__module__,
     )
-    assert called(**terms_of(good)) == good.emissions.sum()
+    assert called(**terms_of(good)) == good.emissions.sum() == called.of(good)
+    with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
+        called.of(case("every_term"))
 
 
 def test_a_backend_on_the_wrong_device_says_so_with_the_remedy():
@@ -380,7 +382,10 @@ def test_a_backend_on_the_wrong_device_says_so_with_the_remedy():
     expected = r"^backend='triton' serves meta tensors, and emissions are on cpu: move the tensors"
     with pytest.raises(ValueError, match=expected):
         on_meta(**terms_of(good))
-    assert on_meta(**terms_of(good.map(lambda x: x.to("meta")))) == good.shape
+    with pytest.raises(ValueError, match=expected):
+        on_meta.of(good)
+    there = good.map(lambda x: x.to("meta"))
+    assert on_meta(**terms_of(there)) == good.shape == on_meta.of(there)
     with pytest.raises(TypeError, match=r"^emissions is a list"):
         on_meta([[0.0]], good.transition, good.duration)
     with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):

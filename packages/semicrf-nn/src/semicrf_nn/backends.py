@@ -81,9 +81,9 @@ def check_backend(name: str | None, use_triton: bool | None) -> BackendName | No
     if name is not None and name not in names:
         raise ValueError(f"backend is {name!r}; expected one of {', '.join(map(repr, names))} or None")
     if use_triton is None:
-        return cast(BackendName | None, name)
+        return cast("BackendName | None", name)
     if name is not None and (name == "triton") != use_triton:
         raise ValueError(f"backend={name!r} and use_triton={use_triton} contradict: give one of them")
     if use_triton:
         return "triton"
-    return cast(BackendName, name or "compiled")
+    return cast("BackendName", name or "compiled")

@@ -49,7 +49,7 @@ class SemiCRF(Inference):
             before position s. With `backend="eager"` also `(K, C, C)` or `(B, T, K, C, C)`, where row d - 1
             serves those into segments of d positions.
         duration: `(K, C)` or `(B, K, C)` nats; row d - 1 scores a segment of d positions. Or `(B, T, K, C)`,
-            where entry s serves what begins at s, so that every segment has a score; not on a GPU.
+            where entry s serves what begins at s, so that every segment has a score.
         start: `(C,)` nats, first label. Missing means 0.
         end: `(C,)` nats, last label. Missing means 0.
         begin: `(B, T, C)` nats, a segment of c begins at t. Missing means 0.
@@ -85,7 +85,7 @@ class SemiCRF(Inference):
             method: `"viterbi"`, which is `mode`, `"position"` or `"segment_f1"`.
         Returns: `Segmentation` with its `.scores` in nats, not differentiable; without segments where nothing
             is allowed.
-        Raises: ValueError for another method; for `"segment_f1"` on a GPU, which needs `backend="eager"`.
+        Raises: ValueError for another method.
         Cost: that of `mode`; for `"position"` that of `posteriors` and of two of them, for `"segment_f1"`
             that of `segment_posteriors` and of one.
         Source: minimum-risk decoding, Bickel & Doksum 1977; by posteriors, Rabiner 1989.
@@ -97,7 +97,7 @@ class SemiCRF(Inference):
             if method == "segment_f1":
                 copies = self.censoring.copies
                 gains = segment_gains(self._unfolded, copies.spread(self.segment_posteriors))
-                found = copies.folded(self._backend.viterbi(**dict(gains.items())))
+                found = copies.folded(self._backend.viterbi.of(gains))
                 return Segmentation(found.labels, found.durations, found.lengths, self.score(found))
             gains = position_gains(self.potentials, self.posteriors.position)
             labels = self._with(gains, self.censoring.unweighted).mode.to_labels(fill=UNKNOWN)

@@ -291,7 +291,7 @@ class SemiMarkovCRFHead(nn.Module):
         self, hidden: Tensor, lengths: Lengths = None, **censored: Unpack[CensoringOptions]
     ) -> Tensor:
         """`(B,)` float64 nats: the same number from the float64 oracle, differentiable and slow."""
-        return eager.entropy(**self.distribution(hidden, lengths, **censored)._terms)
+        return eager.entropy.of(self.distribution(hidden, lengths, **censored)._unfolded)
 
 
 def _masked(hidden: Tensor, lengths: Tensor | None) -> Tensor:

@@ -75,10 +75,6 @@ class Inference(Distribution):
         return self.censoring.unfolded(self.potentials)
 
     @property
-    def _terms(self) -> dict[str, Any]:
-        return dict(self._unfolded.items())
-
-    @property
     def lengths(self) -> Tensor:
         """`(B,)` int64 positions in each sequence."""
         return lengths_of(self.potentials)
@@ -90,7 +86,7 @@ class Inference(Distribution):
         `-inf` where nothing is allowed, and then every gradient is 0.
         Cost: O(B T C (K + C)) time.
         """
-        return self._backend.log_partition(**self._terms)
+        return self._backend.log_partition.of(self._unfolded)
 
     @property
     def posteriors(self) -> Posteriors:
@@ -100,7 +96,7 @@ class Inference(Distribution):
         is censored, duration.
         Cost: O(B T C (K + C)) time.
         """
-        return self.censoring.copies.summed(self._backend.posteriors(**self._terms))
+        return self.censoring.copies.summed(self._backend.posteriors.of(self._unfolded))
 
     @property
     def segment_posteriors(self) -> Tensor:
@@ -114,7 +110,7 @@ class Inference(Distribution):
 
     def _posteriors_by_segment(self) -> Posteriors:
         """Posteriors whose durations are those of every segment, `(B, T, K, C)`."""
-        found = self._backend.posteriors(**dict(by_segment(self._unfolded).items()))
+        found = self._backend.posteriors.of(by_segment(self._unfolded))
         return self.censoring.copies.summed(found)
 
     @property
@@ -133,7 +129,7 @@ class Inference(Distribution):
         duration. Without segments where nothing is allowed.
         Cost: O(B T C (K + C)) time.
         """
-        return self.censoring.copies.folded(self._backend.viterbi(**self._terms))
+        return self.censoring.copies.folded(self._backend.viterbi.of(self._unfolded))
 
     def top_k(self, k: int) -> Segmentation:
         """The k segmentations of highest score, best first, each another, with their `.scores` in nats.
@@ -149,7 +145,7 @@ class Inference(Distribution):
         Cost: O(k B T C (K + C)) time, O(k B T C) memory.
         Source: Chow & Schwartz 1989; Huang & Chiang 2005.
         """
-        return self.censoring.copies.folded(self._backend.top_k(**self._terms, k=k))
+        return self.censoring.copies.folded(self._backend.top_k.of(self._unfolded, k=k))
 
     def sample(  # type: ignore[override]  # an event is no tensor
         self,
@@ -173,7 +169,7 @@ class Inference(Distribution):
             without a generator.
         Source: forward filtering, backward sampling: Chib 1996.
         """
-        drawn = self._backend.sample(**self._terms, n=n, temperature=temperature, generator=generator)
+        drawn = self._backend.sample.of(self._unfolded, n=n, temperature=temperature, generator=generator)
         return self.censoring.copies.folded(drawn)
 
     def entropy(self) -> Tensor:
@@ -181,7 +177,7 @@ class Inference(Distribution):
 
         Differentiable. Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
         """
-        return self._backend.entropy(**self._terms)
+        return self._backend.entropy.of(self._unfolded)
 
     def cross_entropy(self, other: Inference) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
@@ -195,7 +191,7 @@ class Inference(Distribution):
         Source: Li & Eisner 2009.
         """
         ours, theirs = self._beside(other)
-        return self._backend.cross_entropy(**dict(ours.items()), other=theirs)
+        return self._backend.cross_entropy.of(ours, other=theirs)
 
     def kl_divergence(self, other: Inference) -> Tensor:
         """`sum_y p(y) log(p(y) / q(y))`, q being the other: `(B,)` float64 nats, exact at any length.
@@ -204,7 +200,7 @@ class Inference(Distribution):
         `torch.distributions.kl_divergence(p, q)` answers. Arguments and errors are those of `cross_entropy`.
         """
         ours, theirs = self._beside(other)
-        return self._backend.kl_divergence(**dict(ours.items()), other=theirs)
+        return self._backend.kl_divergence.of(ours, other=theirs)
 
     def expected_score(self) -> Tensor:
         """`sum_y p(y) score(y)`: `(B,)` float64 nats, what is lost of `log_partition` to `entropy`.
@@ -212,7 +208,7 @@ class Inference(Distribution):
         Differentiable. Cost: that of `posteriors`.
         """
         potentials = self._unfolded
-        return expected_score(self._backend.posteriors(**dict(potentials.items())), potentials)
+        return expected_score(self._backend.posteriors.of(potentials), potentials)
 
     def _beside(self, other: Inference) -> tuple[Potentials[Tensor], Potentials[Tensor]]:
         """What a backend is asked about, of two distributions."""

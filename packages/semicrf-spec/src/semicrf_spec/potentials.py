@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, cast
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from semicrf_spec.serial import largest
@@ -28,7 +29,11 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 """The legal shapes of every argument, in the letters of the documentation."""
 
-_AXES = {name: [shape.split() for shape in shapes] for name, shapes in SHAPES.items()}
+_AXES = {
+    name: {len(axes): axes for axes in (tuple(shape.split()) for shape in shapes)}
+    for name, shapes in SHAPES.items()
+}
+"""The letters of axes by their number. No term has two shapes of one number, so T is not held beside K."""
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -37,6 +42,9 @@ DTYPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "cuts": ("a boolean", ("bool",)),
 }
 """The legal dtypes of what is no score, and what they are called."""
+
+_NUMPY_NAMES = {np.dtype(name): name for name in (*FLOATS, *INTEGERS, "bool") if name != "bfloat16"}
+"""What numpy calls its dtypes itself it composes anew each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +182,12 @@ class Potentials(Generic[A]):
         """
         if self.lengths is not None:
             check_lengths(self.lengths, self.shape[1])
-        for name, term in self.items():
-            if name not in DTYPES:
+        scores = {name: term for name, term in self.items() if name not in DTYPES}
+        for (name, term), top in zip(scores.items(), largest(scores.values()), strict=True):
+            if not top < math.inf:  # true for NaN
                 self._check_scores(name, term)
 
     def _check_scores(self, name: str, term: Array) -> None:
-        if math.prod(term.shape) == 0 or largest(term) < math.inf:  # false for NaN
-            return
         bad = ~(term < math.inf)
         within = self._within(name, term)
         if within is not None:
@@ -197,26 +204,22 @@ class Potentials(Generic[A]):
 
 
 def axes_of(name: str, term: Array) -> tuple[str, ...]:
-    """The letters of a term's axes; no term has two shapes of one number of axes."""
-    return next(tuple(axes) for axes in _AXES[name] if len(axes) == term.ndim)
+    """The letters of a term's axes."""
+    return _AXES[name][term.ndim]
 
 
-def check_factored(potentials: Potentials[Any], backend: str, *, by_segment: bool = True) -> None:
-    """Raise unless a backend over factored potentials serves the terms, segments' own scores or not.
+def check_factored(potentials: Potentials[Any], backend: str) -> None:
+    """Raise where transitions depend on the duration, which no backend over factored potentials serves.
 
-    Raises: ValueError naming the term and the backend that does.
+    Raises: ValueError naming the backend that does.
     """
-    duration, transition = potentials.duration, potentials.transition
-    for name, term, served in (
-        ("transition", transition, "K" not in axes_of("transition", transition)),
-        ("duration", duration, by_segment or "T" not in axes_of("duration", duration)),
-    ):
-        if not served:
-            axes = ", ".join(axes_of(name, term))
-            raise ValueError(
-                f"{name} has shape {_shape(name, term)}, that is ({axes}), which backend={backend!r} does "
-                "not serve: use backend='eager'"
-            )
+    transition = potentials.transition
+    axes = axes_of("transition", transition)
+    if "K" in axes:
+        raise ValueError(
+            f"transition has shape {_shape('transition', transition)}, that is ({', '.join(axes)}), which "
+            f"backend={backend!r} does not serve: use backend='eager'"
+        )
 
 
 def check_lengths(lengths: Array, time: int) -> None:
@@ -256,8 +259,8 @@ def _shape_message(name: str, term: Any, sizes: dict[str, int]) -> str:
 
 def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
     shape = _shape(name, term)
-    axes = next((axes for axes in _AXES[name] if len(axes) == len(shape)), None)  # so T is not held beside K
-    if axes is None or shape != tuple(sizes[letter] for letter in axes):
+    axes = _AXES[name].get(len(shape))
+    if axes is None or shape != tuple([sizes[letter] for letter in axes]):
         mask = name == "lengths" and shape == (sizes["B"], sizes["T"])
         hint = ". Of a (B, T) mask give mask.sum(1)" if mask else ""
         raise ValueError(_shape_message(name, term, sizes) + hint)
@@ -266,7 +269,7 @@ def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
 def _check_dtype(name: str, term: Any) -> None:
     kind, legal = DTYPES.get(name, ("a floating", FLOATS))
     # the name is what all libraries agree on and a tracer can read: float32, torch.float32
-    if str(term.dtype).rpartition(".")[2] not in legal:
+    if (_NUMPY_NAMES.get(term.dtype) or str(term.dtype).rpartition(".")[2]) not in legal:
         raise TypeError(f"{name} has dtype {term.dtype}; expected {kind} dtype: {', '.join(legal)}")
 
 

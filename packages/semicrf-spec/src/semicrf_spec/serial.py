@@ -6,26 +6,36 @@ spinning for milliseconds afterwards, beside the threads of whatever scan comes 
 
 from __future__ import annotations
 
-from contextlib import suppress
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-DTYPES = ("torch.float32", "torch.float64")
+DTYPES = {"torch.float32", "torch.float64"}
 """What numpy is fast on."""
 
 
 def for_numpy(tensor: Any, *dtypes: Any) -> bool:
     """Whether the tensor is on the CPU, and its dtype and the others given are what numpy is fast on."""
-    return tensor.device.type == "cpu" and all(str(dtype) in DTYPES for dtype in (tensor.dtype, *dtypes))
+    return bool(tensor.is_cpu) and DTYPES.issuperset(map(str, (tensor.dtype, *dtypes)))
 
 
-def largest(term: Any) -> float:
-    """The largest entry of an array of any library, NaN if there is one."""
+def largest(terms: Iterable[Any]) -> list[float]:
+    """The largest entry of each array of any library, NaN if there is one, `-inf` where there is none."""
+    with np.errstate(invalid="ignore"):
+        return [float(_largest(term)) if 0 not in term.shape else -math.inf for term in terms]
+
+
+def _largest(term: Any) -> Any:
+    if isinstance(term, np.ndarray):
+        return np.maximum.reduce(term, axis=None)
     if hasattr(term, "numel"):  # asked like this, as PyTorch need not be there
-        if for_numpy(term):
-            with suppress(RuntimeError), np.errstate(invalid="ignore"):  # no memory of its own, as under vmap
-                return float(term.numpy(force=True).max())
+        try:
+            if for_numpy(term):
+                return np.maximum.reduce(term.numpy(force=True), axis=None)
+        except RuntimeError:  # no memory of its own, as under vmap
+            return term.detach().max()
         term = term.detach().resolve_neg()
-    return float(array_namespace(term).max(term))
+    return array_namespace(term).max(term)

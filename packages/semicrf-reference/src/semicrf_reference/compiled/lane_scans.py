@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import jit, kernel
+from semicrf_reference.compiled.jit import apart, jit, kernel
 from semicrf_reference.compiled.lanes import (
     LANES_STATE,
     apply_to_lanes,
     lanes_in,
+    multiply,
     read_emissions,
     read_weights,
     rescale,
@@ -50,14 +51,12 @@ def scan_forward(lanes, emissions, totals):
         good = read_emissions(lanes, emissions, t)
         closed, growth = lanes.closed[t], lanes.growth[t]
         if t > 0:
-            apply_to_lanes(lanes.matrix, lanes.closed[t - 1], closed)
+            apply_to_lanes(lanes.matrix, lanes.closed[t - 1], lanes.opening)
         else:
             for c in range(lanes.start.size):
                 for g in range(lanes.lengths.size):
-                    closed[c, g] = lanes.start[c]
-        for c in range(len(closed)):
-            for g in range(lanes.lengths.size):
-                closed[c, g] *= growth[c, g]
+                    lanes.opening[c, g] = lanes.start[c]
+        multiply(lanes.opening, growth, closed)
         good &= rescale(lanes, closed, t)
         for g in range(totals.size):
             lanes.exponent[g] += lanes.step_exponent[g] if t > 0 else 0.0
@@ -97,10 +96,7 @@ def scan_backward(lanes, answers, first):
                     lanes.closing[c, g], lanes.opening[c, g] = lanes.end[c], 0.0
         meet(lanes, t)
         write_position(lanes, answers, first, t)
-        growth = lanes.growth[t]
-        for c in range(len(growth)):
-            for g in range(lanes.lengths.size):
-                lanes.opening[c, g] = growth[c, g] * lanes.closing[c, g]
+        multiply(lanes.closing, lanes.growth[t], lanes.opening)
         if not rescale(lanes, lanes.opening, t):
             return False
         apply_to_lanes(lanes.transposed, lanes.opening, lanes.closing)
@@ -110,38 +106,46 @@ def scan_backward(lanes, answers, first):
 @jit
 def meet(lanes, t):
     """Posteriors of a position, and of the transitions out of it."""
-    closed, shares = lanes.closed[t], lanes.shares[t % BLOCK]
-    for g in range(lanes.lengths.size):
-        lanes.factor[g] = 0.0
-    for c in range(len(closed)):
-        for g in range(lanes.lengths.size):
-            lanes.here[c, g] = closed[c, g] * lanes.closing[c, g]
-            lanes.factor[g] += lanes.here[c, g]
+    multiply_summed(lanes.closed[t], lanes.closing, lanes.here, lanes.factor)
     for g in range(lanes.lengths.size):
         lanes.factor[g] = 1.0 / lanes.factor[g] if t < lanes.lengths[g] else 0.0
-    for c in range(len(closed)):
-        for g in range(lanes.lengths.size):
-            lanes.here[c, g] *= lanes.factor[g]
-            lanes.covered[c, g] += lanes.here[c, g]
-            shares[c, g] = lanes.opening[c, g] * lanes.factor[g]
+    share(lanes.here, lanes.opening, lanes.factor, lanes.covered, lanes.shares[t % BLOCK])
     if t % BLOCK == 0:
-        count_transitions(lanes, t)
+        count_transitions(lanes.closed, t, lanes.shares, lanes.joint)
 
 
-@jit
-def count_transitions(lanes, t):
+@apart
+def multiply_summed(message, other, out, total):
+    """`out = message * other`, and the totals of the lanes."""
+    for g in range(total.size):
+        total[g] = 0.0
+    for c in range(len(message)):
+        for g in range(total.size):
+            out[c, g] = message[c, g] * other[c, g]
+            total[g] += out[c, g]
+
+
+@apart
+def share(here, opening, factor, covered, shares):
+    """Posteriors of a position, their sum so far, and the shares of what begins next."""
+    for c in range(len(here)):
+        for g in range(factor.size):
+            here[c, g] *= factor[g]
+            covered[c, g] += here[c, g]
+            shares[c, g] = opening[c, g] * factor[g]
+
+
+@apart
+def count_transitions(closed, t, shares, joint):
     """Add the products of BLOCK positions to the posteriors of transitions, in one pass over them."""
-    last = len(lanes.closed) - 1
-    a, b = lanes.closed[t], lanes.closed[min(t + 1, last)]
-    d, e = lanes.closed[min(t + 2, last)], lanes.closed[min(t + 3, last)]
-    for i in range(lanes.end.size):
-        for c in range(lanes.end.size):
-            joint = lanes.joint[i, c]
-            first, second, third, fourth = (
-                lanes.shares[0, c], lanes.shares[1, c], lanes.shares[2, c], lanes.shares[3, c],
-            )  # fmt: skip
-            for g in range(joint.size):
-                joint[g] += (a[i, g] * first[g] + b[i, g] * second[g]) + (
+    last = len(closed) - 1
+    a, b, d, e = closed[t], closed[min(t + 1, last)], closed[min(t + 2, last)], closed[min(t + 3, last)]
+    for i in range(len(joint)):
+        for c in range(len(joint)):
+            row = joint[i, c]
+            first, second, third, fourth = shares[0, c], shares[1, c], shares[2, c], shares[3, c]
+            for g in range(row.size):
+                row[g] += (a[i, g] * first[g] + b[i, g] * second[g]) + (
                     d[i, g] * third[g] + e[i, g] * fourth[g]
                 )
 

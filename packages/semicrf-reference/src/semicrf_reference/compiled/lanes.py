@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.jit import apart, inlined, jit
 from semicrf_reference.compiled.problem import Array, Problem
 from semicrf_reference.compiled.state import BLOCK
 from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two, two_sum
@@ -57,6 +57,7 @@ class Lanes(NamedTuple):
     high: Array  # the sum of the levels, as two float64
     low: Array
     factor: Array
+    floor: Array  # of what serves at a position
     lengths: Array  # 0 where there is no sequence
 
 
@@ -70,7 +71,7 @@ def lanes_state(size: Size) -> tuple[Array, ...]:
     return (
         np.empty((2 * classes + 2, classes)),
         np.empty((2 * time + classes + BLOCK + 5, classes, LANES)),
-        np.empty((7, LANES)),
+        np.empty((8, LANES)),
         np.empty(LANES, np.int64),
     )
 
@@ -85,7 +86,7 @@ def lanes_in(state, time):
         weights[:classes], weights[classes : 2 * classes], weights[2 * classes], weights[2 * classes + 1],
         messages[:time], messages[time : 2 * time], tables[:classes], tables[classes : classes + BLOCK],
         row[0], row[1], row[2], row[3], row[4],
-        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], lengths,
+        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], lengths,
     )  # fmt: skip
 
 
@@ -96,9 +97,8 @@ def side_by_side(problem: Problem) -> bool:
     shared = not (problem.by_position or problem.by_segment) and begin.shape[2] == finish.shape[2] == 0
     if not shared or max_duration > 1 or (2 * time + classes) * classes > MOST_ENTRIES:
         return False
-    positions = int(lengths.sum())
     steps = math.ceil(batch / LANES) * LANES * int(lengths.max(initial=0))
-    return 0 < steps <= MOST_STEPS * positions
+    return 0 < steps <= MOST_STEPS * int(lengths.sum())
 
 
 @jit
@@ -151,31 +151,50 @@ def read_emissions(lanes, emissions, t):
     """What the messages grow by at a position. Returns whether lanes serve."""
     growth = lanes.growth[t]
     for g in range(lanes.lengths.size):
-        lanes.level[g] = -math.inf
         if t < lanes.lengths[g]:
             for c in range(len(growth)):
                 growth[c, g] = emissions[g, t, c]
         else:
             for c in range(len(growth)):
                 growth[c, g] = 0.0
-    for c in range(len(growth)):
-        for g in range(lanes.lengths.size):
-            lanes.level[g] = max(lanes.level[g], growth[c, g])
-    for g in range(lanes.lengths.size):
-        lanes.level[g] = lanes.level[g] if lanes.level[g] > -math.inf else 0.0
-        lanes.high[g], error = two_sum(lanes.high[g], lanes.level[g])
-        lanes.low[g] += error
+    find_largest(growth, -math.inf, lanes.level)
+    add_levels(lanes.level, lanes.high, lanes.low)
+    return exponentiate(growth, lanes.level, lanes.duration)
+
+
+@apart
+def find_largest(message, least, top):
+    """`top[g] = max_c message[c, g]`, or the least."""
+    for g in range(top.size):
+        top[g] = least
+    for c in range(len(message)):
+        for g in range(top.size):
+            top[g] = max(top[g], message[c, g])
+
+
+@apart
+def add_levels(level, high, low):
+    """`high + low` grow by the level of a position, 0 where nothing is allowed there."""
+    for g in range(level.size):
+        level[g] = level[g] if level[g] > -math.inf else 0.0
+        high[g], error = two_sum(high[g], level[g])
+        low[g] += error
+
+
+@apart
+def exponentiate(scores, level, duration):
+    """`scores[c, g] = exp(scores[c, g] - level[g]) * duration[c, g]`. Returns whether lanes serve."""
     good = True
-    for c in range(len(growth)):
-        for g in range(lanes.lengths.size):
-            weight, exponent = exp_wide(growth[c, g] - lanes.level[g])
+    for c in range(len(scores)):
+        for g in range(level.size):
+            weight, exponent = exp_wide(scores[c, g] - level[g])
             power = power_of_two(exponent)
-            growth[c, g] = weight * power * lanes.duration[c, g]
+            scores[c, g] = weight * power * duration[c, g]
             good &= (weight == 0.0) | (power >= LOWEST)
     return good
 
 
-@inlined
+@apart
 def apply_to_lanes(matrix, message, out):
     """`out = matrix @ message`, four rows of the message at once."""
     classes, blocked = len(message), len(message) // 4 * 4
@@ -193,21 +212,32 @@ def apply_to_lanes(matrix, message, out):
                 row[g] += matrix[c, i] * message[i, g]
 
 
+@apart
+def multiply(message, factors, out):
+    """`out = message * factors`."""
+    for c in range(len(message)):
+        for g in range(out.shape[1]):
+            out[c, g] = message[c, g] * factors[c, g]
+
+
+@apart
+def multiply_lanes(message, factor, floor):
+    """`message[c, g] *= factor[g]`. Returns whether all that is not 0 is at least the floor of its lane."""
+    good = True
+    for c in range(len(message)):
+        for g in range(factor.size):
+            message[c, g] *= factor[g]
+            good &= (message[c, g] == 0.0) | (message[c, g] >= floor[g])
+    return good
+
+
 @jit
 def rescale(lanes, message, t):
     """Divide by the power of two that brings each largest to [1, 2). Returns whether lanes serve."""
-    for g in range(lanes.lengths.size):
-        lanes.factor[g] = 0.0
-    for c in range(len(message)):
-        for g in range(lanes.lengths.size):
-            lanes.factor[g] = max(lanes.factor[g], message[c, g])
+    find_largest(message, 0.0, lanes.factor)
     for g in range(lanes.lengths.size):
         exponent = exponent_of(lanes.factor[g])
         lanes.exponent[g] += exponent
         lanes.factor[g] = power_of_two(-exponent)
-    good = True
-    for c in range(len(message)):
-        for g in range(lanes.lengths.size):
-            message[c, g] *= lanes.factor[g]
-            good &= (message[c, g] == 0.0) | (message[c, g] >= LOWEST) | (t >= lanes.lengths[g])
-    return good
+        lanes.floor[g] = LOWEST if t < lanes.lengths[g] else 0.0
+    return multiply_lanes(message, lanes.factor, lanes.floor)

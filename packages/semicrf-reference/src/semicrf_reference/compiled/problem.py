@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from semicrf_spec import Potentials
@@ -24,11 +23,18 @@ TERMS = (
 """Types of the arrays of a `Problem`, which may have any strides."""
 
 
-def array_of(term: Tensor, dtype: npt.DTypeLike) -> Array:
-    """A tensor's memory, or a copy of it where its dtype is another; by numpy, whose calls cost least."""
-    if term.is_floating_point() and term.itemsize < 4:  # numpy lacks bfloat16, and is slow on float16
+def array_of(term: Tensor) -> Array:
+    """A tensor's memory; of one of 16 bits a copy, as numpy lacks bfloat16, and is slow on float16."""
+    if term.is_floating_point() and term.itemsize < 4:
         term = term.float()
-    found: Array = term.numpy(force=True).astype(dtype, copy=False)
+    found: Array = term.numpy(force=True)
+    return found
+
+
+def spread(term: Array, *shape: int) -> Array:
+    """In float64 and with more axes, along which all is the same memory; by numpy, whose calls cost least."""
+    found = np.broadcast_to(term.astype(np.float64, copy=False), shape)
+    found.flags.writeable = True  # as the kernels have all arrays, though they write to no term
     return found
 
 
@@ -49,38 +55,35 @@ class Problem:
     @classmethod
     def of(cls, terms: Sequence[Tensor | None]) -> Self:
         """Read the arguments of an operator."""
-        given: Potentials[Any] = Potentials(*terms)
+        given: Potentials[Any] = Potentials(*(term if term is None else array_of(term) for term in terms))
         check_factored(given, "compiled")
         given.check_values()
         batch, time, classes = given.shape
         by_position = (given.emissions, given.begin, given.finish)
-        wide = any(term is not None and term.dtype == torch.float64 for term in by_position)
+        wide = any(term is not None and term.dtype == np.float64 for term in by_position)
         real = np.float64 if wide else np.float32
 
-        def per_label(term: Tensor | None) -> Array:
-            return np.zeros(classes) if term is None else array_of(term, np.float64)
+        def per_label(term: Array | None) -> Array:
+            return np.zeros(classes) if term is None else term.astype(np.float64, copy=False)
 
-        def per_position(term: Tensor | None) -> Array:
-            return np.empty((batch, time, 0), real) if term is None else array_of(term, real)
-
-        def expanded(term: Tensor, *shape: int) -> Array:
-            return array_of(term.to(torch.float64).expand(shape), np.float64)
+        def per_position(term: Array | None) -> Array:
+            return np.empty((batch, time, 0), real) if term is None else term.astype(real, copy=False)
 
         lengths, cuts = given.lengths, given.cuts
         by_segment = given.duration.ndim == 4
         duration = given.duration if by_segment else given.duration[..., None, :, :]
-        transition = expanded(given.transition, batch, time, classes, classes)
+        transition = spread(given.transition, batch, time, classes, classes)
         arrays = (
             per_position(given.emissions),
             transition,
             transition.swapaxes(2, 3),
-            expanded(duration, batch, time, given.max_duration, classes),
+            spread(duration, batch, time, given.max_duration, classes),
             per_label(given.start),
             per_label(given.end),
             per_position(given.begin),
             per_position(given.finish),
-            np.full(batch, time, np.int64) if lengths is None else array_of(lengths, np.int64),
-            np.empty((batch, 0), np.bool_) if cuts is None else array_of(cuts, np.bool_),
+            np.full(batch, time, np.int64) if lengths is None else lengths.astype(np.int64, copy=False),
+            np.empty((batch, 0), np.bool_) if cuts is None else cuts,
         )
         size = Size(batch, time, given.max_duration, classes)
         return cls(arrays, size, given.transition.ndim == 4, by_segment)
@@ -91,8 +94,7 @@ class Problem:
         position, begins, ends, transitions, durations, first, last = given
 
         def read(value: Tensor | None, *shape: int) -> Array:
-            value = torch.zeros((), dtype=torch.float64) if value is None else value.to(torch.float64)
-            return array_of(value.expand(shape), np.float64)
+            return spread(np.zeros(()) if value is None else array_of(value), *shape)
 
         def per_position(value: Tensor | None) -> Array:
             none = value is None or value.shape[1] == 0

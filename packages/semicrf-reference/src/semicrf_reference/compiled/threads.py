@@ -55,7 +55,8 @@ def run(
         work()
     finally:
         begun = [helper for helper in helpers if not helper.cancel()]
-        wait(begun)
+        if begun:
+            wait(begun)
     for helper in begun:
         helper.result()
 

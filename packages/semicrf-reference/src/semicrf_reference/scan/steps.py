@@ -54,7 +54,8 @@ def _checked(
                 f"{name} has shape {tuple(x.shape)}; expected (B, T, K, C, C) with K and C at least 1"
                 + ("" if x is edges else f", as edges have it: {tuple(edges.shape)}")
             )
-        if x.numel() and not largest(x) < math.inf:  # true for NaN
+    for (name, _), top in zip(named, largest(x for _, x in named), strict=True):
+        if not top < math.inf:  # true for NaN
             raise ValueError(f"{name} holds NaN or +inf; expected finite scores, or -inf, which forbids")
     if lengths is not None:
         check_lengths(lengths, edges.shape[1])

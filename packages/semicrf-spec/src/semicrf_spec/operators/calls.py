@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ R_co = TypeVar("R_co", covariant=True)
 
 class OverTerms(Protocol[R_co]):
     """A function of the terms of a score; the terms are described at `Potentials`."""
+
+    @property
+    def of(self) -> Callable[..., R_co]:
+        """The same function of `Potentials` and its options."""
 
     def __call__(
         self,
@@ -63,13 +67,21 @@ def over_terms(function: Callable[..., R]) -> OverTerms[R]:
         **options: Any,
     ) -> R:
         potentials = Potentials(emissions, transition, duration, start, end, begin, finish, lengths, cuts)
+        return of(potentials, **options)
+
+    def of(potentials: Potentials[Tensor], **options: Any) -> R:
         check_tensors(potentials)
         return function(potentials, **options)
 
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__qualname__, call.__module__ = function.__qualname__, function.__module__
     call.__signature__ = _signature(call, function)  # type: ignore[attr-defined]  # inspect reads it
-    return call
+    return _with_of(call, of)
+
+
+def _with_of(call: Callable[..., R], of: Callable[..., R]) -> OverTerms[R]:
+    call.of = of  # type: ignore[attr-defined]
+    return cast(OverTerms[R], call)
 
 
 def _signature(call: Callable[..., R], function: Callable[..., R]) -> Signature:
@@ -85,13 +97,20 @@ def on_device(function: OverTerms[R], device: str, backend: str, remedy: str) ->
     Raises: ValueError with the remedy when `emissions` are elsewhere.
     """
 
-    @wraps(function)
-    def call(emissions: Any, *args: Tensor, **kwargs: Any) -> R:
+    def check(emissions: Any) -> None:
         if isinstance(emissions, Tensor) and emissions.device.type != device:
             raise ValueError(
                 f"backend='{backend}' serves {device} tensors, and emissions are on "
                 f"{emissions.device}: {remedy}"
             )
+
+    @wraps(function)
+    def call(emissions: Any, *args: Tensor, **kwargs: Any) -> R:
+        check(emissions)
         return function(emissions, *args, **kwargs)
 
-    return call
+    def of(potentials: Potentials[Tensor], **options: Any) -> R:
+        check(potentials.emissions)
+        return function.of(potentials, **options)
+
+    return _with_of(call, of)

@@ -55,7 +55,7 @@ class Copies:
     @property
     def count(self) -> int:
         """How many copies of a label there are."""
-        return len(self.places)
+        return (1 + self.first) * (1 + self.last)
 
     def united(self, other: Copies) -> Copies:
         """The copies that both need."""

@@ -52,6 +52,8 @@ REMEDIES = {
     "cpu": "install and import semicrf-reference, which brings the CPU kernels",
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
 OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
 
 for _name, _schema in SCHEMAS.items():
@@ -153,38 +155,30 @@ def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tenso
     The derivative of `log_partition` by a term is the expected count of that term: a posterior.
     """
     position, begins, ends, transitions, durations, first, last = statistics
-    emissions, transition, duration, start, end, begin, finish, *others = terms
-    assert emissions is not None and transition is not None and duration is not None
-    g = grad.to(position.dtype)
+    counted = (position, transitions, durations, first, last, begins, ends)
+    weights = grad.to(position.dtype)
 
-    def each(counts: Tensor, term: Tensor) -> Tensor:
-        weights = g.reshape(-1, *(1,) * (counts.ndim - 1))
-        traced = torch.is_grad_enabled() or type(counts) is not Tensor  # then PyTorch has to see it
-        if not traced and for_numpy(counts, term.dtype):
-            product = torch.empty(counts.shape, dtype=term.dtype)
-            with suppress(RuntimeError), np.errstate(all="ignore"):  # no memory of its own, as under vmap
-                factors = counts.detach().numpy(), weights.detach().resolve_neg().numpy()
-                np.multiply(*factors, out=product.numpy(), casting="same_kind")
-                return product
-        return (counts * weights).to(term.dtype)
+    def weighted(name: str, counts: Tensor, term: Tensor | None) -> Tensor | None:
+        return None if term is None else _weighted(counts, weights, term.dtype, axes_of(name, term)[0] == "B")
 
-    def shared(counts: Tensor, term: Tensor) -> Tensor:
-        total: Tensor = torch.tensordot(g, counts, dims=1)
-        return total.to(term.dtype)
+    return *map(weighted, SHAPES, counted, terms), None, None
 
-    def either(name: str, counts: Tensor, term: Tensor) -> Tensor:
-        return (each if axes_of(name, term)[0] == "B" else shared)(counts, term)
 
-    return (
-        each(position, emissions),
-        either("transition", transitions, transition),
-        either("duration", durations, duration),
-        None if start is None else shared(first, start),
-        None if end is None else shared(last, end),
-        None if begin is None else each(begins, begin),
-        None if finish is None else each(ends, finish),
-        *(None for _ in others),
-    )
+def _weighted(counts: Tensor, weights: Tensor, dtype: torch.dtype, each: bool) -> Tensor:
+    """`counts[b] * weights[b]`, of each sequence or summed over them; by numpy where nothing is recorded."""
+    recorded = torch.is_grad_enabled() or type(counts) is not Tensor
+    if not recorded and for_numpy(counts, dtype):
+        with suppress(RuntimeError), np.errstate(all="ignore"):  # no memory of its own, as under vmap
+            own, factors, real = counts.numpy(), weights.numpy(force=True), NUMPY[dtype]
+            if not each:
+                return torch.from_numpy(np.einsum("b,b...->...", factors, own).astype(real, copy=False))
+            product = np.empty(own.shape, real)
+            np.multiply(own, factors.reshape(-1, *(1,) * (own.ndim - 1)), out=product, casting="same_kind")
+            return torch.from_numpy(product)
+    if each:
+        return (counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))).to(dtype)
+    total: Tensor = torch.tensordot(weights, counts, dims=1)
+    return total.to(dtype)
 
 
 def needs_boundaries(terms: Terms) -> bool:
@@ -211,7 +205,8 @@ def _setup_posteriors(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor
 
 def _backward_posteriors(ctx: Any, grad: Tensor | None, *values: Tensor | None) -> tuple[Tensor | None, ...]:
     count = len(SHAPES)
-    terms, statistics = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    saved = ctx.saved_tensors
+    terms, statistics = saved[:count], saved[count:]
     found: tuple[Tensor | None, ...] = (None,) * count
     if grad is not None:
         found = gradients(grad, statistics, terms)

@@ -138,12 +138,8 @@ def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
             raise NotImplementedError(f"{name} carries a forward-mode tangent: {REVERSE_MODE}")
 
 
-def _log_partition_of(potentials: Potentials[Tensor]) -> Tensor:
-    return log_partition(**dict(potentials.items()))
-
-
-cross_entropy = cross_entropy_by(_log_partition_and_posteriors, _log_partition_of)
-kl_divergence = kl_divergence_by(_log_partition_and_posteriors, _log_partition_of)
+cross_entropy = cross_entropy_by(_log_partition_and_posteriors, log_partition.of)
+kl_divergence = kl_divergence_by(_log_partition_and_posteriors, log_partition.of)
 
 
 def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:

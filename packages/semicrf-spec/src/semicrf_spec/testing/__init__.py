@@ -23,6 +23,7 @@ from semicrf_spec.testing.cases import (
     edge_case_names,
     factored_case_names,
     random_potentials,
+    with_segment_scores,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "factored_case_names",
     "probability_bound",
     "random_potentials",
+    "with_segment_scores",
 ]

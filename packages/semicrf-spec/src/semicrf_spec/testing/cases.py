@@ -83,6 +83,25 @@ def _with(potentials: Case, **terms: npt.NDArray[Any]) -> Case:
     return Potentials(**{**dict(potentials.items()), **terms})
 
 
+def with_segment_scores(potentials: Case, seed: int, forbidden: float = 0.0) -> Case:
+    """The potentials with a random score for every segment, NaN where it does not fit.
+
+    Args:
+        potentials: others.
+        seed: of the scores.
+        forbidden: the share of them that is `-inf`.
+    """
+    batch, time, classes = potentials.shape
+    rng = np.random.default_rng(seed)
+    duration = rng.standard_normal((batch, time, potentials.max_duration, classes))
+    duration[rng.random(duration.shape) < forbidden] = -np.inf
+    lengths = [time] * batch if potentials.lengths is None else potentials.lengths.tolist()
+    for b, length in enumerate(lengths):
+        for d in range(1, potentials.max_duration + 1):
+            duration[b, max(0, length - d + 1) :, d - 1] = np.nan
+    return _with(potentials, duration=duration)
+
+
 def _forbid(term: str, *index: Any) -> Callable[[int], Case]:
     """A case in which one entry of one term is `-inf`."""
 
@@ -170,12 +189,9 @@ def sequence_duration(max_duration: int) -> Case:
 def segment_duration(max_duration: int) -> Case:
     """Durations that depend on the position: a score for every segment; NaN where a segment does not fit."""
     potentials = random_potentials(2, 5, max_duration, 2, seed=19, lengths=[5, 3])
-    duration = np.random.default_rng(20).standard_normal((2, 5, max_duration, 2))
-    duration[0, 1, 0, 1] = -np.inf
-    for b, length in enumerate([5, 3]):
-        for d in range(1, max_duration + 1):
-            duration[b, max(0, length - d + 1) :, d - 1] = np.nan
-    return _with(potentials, duration=duration)
+    found = with_segment_scores(potentials, seed=20)
+    found.duration[0, 1, 0, 1] = -np.inf
+    return found
 
 
 def _over_edges(builder: Callable[[int], Case]) -> Callable[[int], Case]:
