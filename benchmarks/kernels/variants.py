@@ -19,7 +19,7 @@ from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_ker
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
-from semicrf_triton.kernels.terms import Terms, Weights
+from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import BLOCKS, LISTED, TILED, Blocks, Lists, lists_for
 from semicrf_triton.launch.viterbi import POSITIONS
@@ -70,13 +70,15 @@ class Variant:
 def variants() -> Iterator[Variant]:
     """Every kernel for every size of blocks, and for one of them with other terms."""
     for blocks in BLOCKS:
-        yield from of_blocks(blocks, "all terms", ALL_TERMS, ALL_COUNTS, by_position=False)
-    yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS, by_position=False)
+        yield from of_blocks(blocks, "all terms", ALL_TERMS, ALL_COUNTS)
+    yield from of_blocks(BLOCKS[1], "required terms", REQUIRED, COUNTS)
     yield from of_blocks(BLOCKS[1], "by position", ALL_TERMS, ALL_COUNTS, by_position=True)
+    yield from of_blocks(BLOCKS[1], "whole segments", ALL_TERMS, ALL_COUNTS, durations=BY_SEGMENT.value)
     for blocks in BLOCKS:
         for k in (1, 8, TILED // blocks.classes):
             yield of_lists(lists_for(blocks.classes, k), f"k = {k}")
         yield of_lists(lists_for(blocks.classes, LISTED // blocks.classes), "longest lists")
+    yield of_lists(lists_for(BLOCKS[1].classes, 8), "k = 8, whole segments", BY_SEGMENT.value)
     sizes = {"BLOCK": POSITIONS}
     yield Variant(traceback_kernel, "", (INTS, "*i8", INTS, LONGS, LONGS, LONGS, "i32", "i32"), sizes, 4)
     pointers = (INTS, "*i16", INTS, LONGS, LONGS, LONGS)
@@ -84,14 +86,14 @@ def variants() -> Iterator[Variant]:
 
 
 def of_blocks(
-    blocks: Blocks, what: str, terms: Terms, counts: Counts, *, by_position: bool
+    blocks: Blocks, what: str, terms: Terms, counts: Counts, *, by_position: bool = False, durations: int = 0
 ) -> Iterator[Variant]:
     """The kernels of one size of blocks."""
     what = f"C = {blocks.classes}, {what}"
     sizes = ("i32",) * 4  # rows, T, K, C
     weights, passed = Weights(FLOATS, INTS, FLOATS, INTS), Passed(LONGS, LONGS)
     at = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.positions}
-    flags = {"BY_POSITION": by_position, "BY_SEQUENCE": False}
+    flags = {"BY_POSITION": by_position, "DURATIONS": durations}
     chunk = {"CHUNK": blocks.chunk}
     wide = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_K": blocks.wide}
     deep = {"BLOCK_D": blocks.deep}
@@ -104,12 +106,12 @@ def of_blocks(
     arguments = (*scanned, passed, counts, *sizes)
     yield variant(boundary_kernel, arguments, blocks.helpers, **flags, **chunk, **at, **deep)
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
+    of_segments = {"DURATIONS": durations, **chunk, **at, **deep}
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
-    yield variant(duration_kernel, arguments, blocks.helpers, BY_SEQUENCE=False, **chunk, **at, **deep)
+    yield variant(duration_kernel, arguments, blocks.helpers, **of_segments)
     arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
     yield variant(means_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
     found = (VALUES, MEANS, COVARIANCES)
-    of_segments = {"BY_SEQUENCE": False, **chunk, **at, **deep}
     yield variant(boundary_covariance_kernel, (*scanned, *found, *sizes), blocks.helpers, **of_segments)
     arguments = (terms, ALL_COUNTS, MEANS, COVARIANCES, "i32", "i32")
     yield variant(drift_kernel, arguments, blocks.helpers, **chunk, **at)
@@ -125,9 +127,9 @@ def of_blocks(
     yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
 
 
-def of_lists(lists: Lists, what: str) -> Variant:
+def of_lists(lists: Lists, what: str, durations: int = 0) -> Variant:
     """The kernel of the k best, for one size of lists."""
     arguments = (ALL_TERMS, FLOATS, LONGS, LONGS, LONGS, INTS, "*i16", INTS, *("i32",) * 5)
-    flags = {"BY_POSITION": False, "BY_SEQUENCE": False}
+    flags = {"BY_POSITION": False, "DURATIONS": durations}
     sizes = {"BLOCK_C": lists.classes, "BLOCK_T": lists.tile, "BITS": lists.bits}
     return Variant(rank_kernel, f"C = {lists.classes}, {what}", arguments, flags | sizes, lists.warps)

@@ -15,9 +15,10 @@ from semicrf_spec.testing import (
     MAX_DURATIONS,
     assert_close,
     case,
+    case_names,
     edge_case_names,
-    factored_case_names,
     random_potentials,
+    with_segment_scores,
 )
 from semicrf_triton import operators
 from semicrf_triton.launch.scan import scan
@@ -101,16 +102,16 @@ def assert_answered_as_by_the_oracle(terms, *, same_path=False):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("max_duration", MAX_DURATIONS if torch.cuda.is_available() else (1, 3))
-@pytest.mark.parametrize("name", factored_case_names())
+@pytest.mark.parametrize("name", case_names())
 def test_every_named_case_is_answered_as_by_the_oracle(name, max_duration, device):
     assert_answered_as_by_the_oracle(float32(case(name, max_duration), device), same_path=True)
 
 
-@pytest.mark.parametrize("name", ["segment_duration", *edge_case_names()])
+@pytest.mark.parametrize("name", edge_case_names())
 def test_terms_that_are_not_factored_name_the_backend_that_serves_them(name, device):
     terms = float32(case(name), device)
     for operator in OPERATORS:
-        with pytest.raises(ValueError, match=r"^(duration|transition) has shape .* use backend='eager'"):
+        with pytest.raises(ValueError, match=r"^transition has shape .* use backend='eager'"):
             operator(*terms.terms())
 
 
@@ -119,6 +120,13 @@ def test_every_size_is_answered_as_by_the_oracle(size, device):
     *sizes, lengths = size
     terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=sizes[-1] % 2 == 1)
     assert_answered_as_by_the_oracle(float32(terms, device))
+
+
+@pytest.mark.parametrize("max_duration", [2, 9, 40])
+def test_whole_segments_across_tiles_are_answered_as_by_the_oracle(max_duration, device):
+    """Some forbidden, and NaN where a segment does not fit."""
+    terms = random_potentials(3, 35, max_duration, 3, seed=21, lengths=[35, 0, 30])
+    assert_answered_as_by_the_oracle(float32(with_segment_scores(terms, 22, forbidden=0.2), device))
 
 
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
@@ -233,11 +241,20 @@ def test_what_is_no_score_makes_the_log_partition_nan_and_that_of_its_sequence_o
     assert found.isnan().tolist() == [not by_position, True]
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_segment_without_a_score_makes_its_sequence_nan_and_no_other(bad, device):
+    terms = with_segment_scores(random_potentials(2, 4, 3, 2, seed=16, lengths=[4, 3]), 17)
+    terms.duration[1, 1, 1, 0] = bad
+    found = operators.log_partition(*float32(terms, device).terms())
+    assert found.isnan().tolist() == [False, True]
+
+
 def test_a_batch_without_positions_weighs_one(device):
     terms = float32(random_potentials(2, 0, 3, 2, seed=16), device)
     assert_answered_as_by_the_oracle(terms)
     by_position = terms.emissions.new_zeros(2, 0, 2, 2)
     assert_answered_as_by_the_oracle(replace(terms, transition=by_position))
+    assert_answered_as_by_the_oracle(replace(terms, duration=terms.emissions.new_zeros(2, 0, 3, 2)))
     scores, labels, _ = top_k(*terms.terms())
     assert scores.tolist() == [[0.0, 0.0], *[[-torch.inf, -torch.inf]] * 2]
     assert labels.shape == (3, 2, 0)

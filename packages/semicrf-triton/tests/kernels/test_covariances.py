@@ -9,7 +9,14 @@ import torch
 from semicrf_reference.compiled import kernels
 from semicrf_spec import Potentials
 from semicrf_spec.operators.contracts import statistics_dtype, statistics_shapes
-from semicrf_spec.testing import FLOAT32_POSTERIOR, assert_close, case, factored_case_names, random_potentials
+from semicrf_spec.testing import (
+    FLOAT32_POSTERIOR,
+    assert_close,
+    case,
+    case_names,
+    random_potentials,
+    with_segment_scores,
+)
 from semicrf_spec.testing.enumerated import STATISTICS
 from semicrf_triton import operators
 from semicrf_triton.launch.covariances import means_of
@@ -55,7 +62,7 @@ def assert_covary_as_by_the_compiled_scan(terms, values=None):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.parity] if n in IN_CHAIN else []) for n in factored_case_names()],
+    [pytest.param(n, marks=[pytest.mark.parity] if n in IN_CHAIN else []) for n in case_names()],
 )
 def test_every_named_case_has_the_covariances_of_the_compiled_scan(name, on_device):
     assert_covary_as_by_the_compiled_scan(on_device(case(name, 2)))
@@ -66,6 +73,16 @@ def test_every_size_has_the_covariances_of_the_compiled_scan(size, on_device):
     *sizes, lengths = size
     terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=sizes[-1] % 2 == 1)
     assert_covary_as_by_the_compiled_scan(on_device(terms))
+
+
+@pytest.mark.parametrize("max_duration", [2, 9])
+def test_whole_segments_across_tiles_have_the_covariances_of_the_compiled_scan(max_duration, on_device):
+    """Some are forbidden, and where one does not fit, neither score nor value counts."""
+    terms = random_potentials(2, 18, max_duration, 2, seed=21, lengths=[18, 13])
+    terms = with_segment_scores(terms, 22, forbidden=0.2)
+    values = random_values(on_device(terms))
+    values[4].masked_fill_(torch.isnan(torch.as_tensor(terms.duration)).to(values[4].device), math.nan)
+    assert_covary_as_by_the_compiled_scan(on_device(terms), values)
 
 
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])

@@ -9,7 +9,7 @@ from semicrf_spec.testing import (
     FLOAT32_LOG_PARTITION,
     assert_close,
     case,
-    factored_case_names,
+    case_names,
     random_potentials,
 )
 from semicrf_triton import operators
@@ -38,7 +38,7 @@ def assert_ranked_as_by_the_oracle(terms, k):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", factored_case_names())
+@pytest.mark.parametrize("name", case_names())
 def test_every_named_case_is_ranked_as_by_the_oracle(name, on_device):
     assert_ranked_as_by_the_oracle(on_device(case(name, 3)), 3)
 

@@ -19,8 +19,16 @@ import triton.language as tl
 
 from semicrf_triton.kernels.means import duration_value, likeliest, rounded, transition_value
 from semicrf_triton.kernels.open import open_of
-from semicrf_triton.kernels.posteriors import UNIT, load_normed, row, segments, stars, transitions_at
-from semicrf_triton.kernels.terms import length_of, transition_weight
+from semicrf_triton.kernels.posteriors import (
+    UNIT,
+    load_normed,
+    row,
+    segments,
+    stars,
+    store_segments,
+    transitions_at,
+)
+from semicrf_triton.kernels.terms import BY_SEGMENT, length_of, transition_weight
 
 
 class Covariances(NamedTuple):
@@ -40,21 +48,25 @@ class Covariances(NamedTuple):
 
 
 @triton.jit
-def worths(values, found, own_open, other_ptr, b, x, d, length, K, C, c, scale):
+def worths(
+    values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS: tl.constexpr
+):
     """`(X, D, C)` float32, in units: what segments are `found` to weigh, times what they say of the value."""
     y = (length - 1 - x)[:, None] - d[None, :]
     mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
     other_open = tl.load(other_ptr + y[:, :, None] * C + c[None, None, :], mask=mask, other=0)
-    known = (d < K)[:, None] & (c < C)[None, :]
-    lasting = duration_value(values, b, d[:, None], c[None, :], K, C, known, scale)
-    worth = (own_open[:, None, :] + other_open).to(tl.float32) + lasting[None, :, :]
+    known = (d < K)[None, :, None] & (c < C)[None, None, :]
+    since = tl.where(direction == 0, x[:, None], y)[:, :, None]
+    worth = (own_open[:, None, :] + other_open).to(tl.float32) + duration_value(
+        values, b, since, d[None, :, None], c[None, None, :], T, K, C, known, scale, DURATIONS
+    )
     return tl.where(found > 0, found.to(tl.float32) * UNIT * worth, 0.0)
 
 
 @triton.jit
 def sum_worths(
-    weights, own, other, sums, values, own_ptr, other_ptr, center, b, x, nearest, length, K, C, c, scale,
-    BY_SEQUENCE: tl.constexpr, BLOCK_D: tl.constexpr,
+    weights, own, other, sums, values, own_ptr, other_ptr, center, b, x, nearest, length, direction,
+    T, K, C, c, scale, DURATIONS: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """`(X, C)`, in units: covariances of the segments that open after `x` steps, at least `nearest`."""
     own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
@@ -64,9 +76,12 @@ def sum_worths(
     for first in range(0, tl.minimum(K, length - nearest), BLOCK_D):
         d = first + tl.arange(0, BLOCK_D)
         found = segments(
-            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE
+            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
+            DURATIONS,
+        )  # fmt: skip
+        found = worths(
+            values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS
         )
-        found = worths(values, found, own_open, other_ptr, b, x, d, length, K, C, c, scale)
         total += tl.sum(rounded(found), axis=1)
     return total
 
@@ -74,7 +89,7 @@ def sum_worths(
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def boundary_covariance_kernel(
     terms, weights, opens, sums, values, means, covariances, rows, T, K, C,
-    BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Of what ends and begins at the boundaries of a chunk; of `position` the change since its beginning."""
@@ -93,12 +108,12 @@ def boundary_covariance_kernel(
         u = start + i
         begins = sum_worths(
             weights, forward, backward, sums, values, ahead, back, center, b, u, start,
-            length, K, C, c, scale, BY_SEQUENCE, BLOCK_D,
+            length, 0, T, K, C, c, scale, DURATIONS, BLOCK_D,
         )  # fmt: skip
         nearest = tl.maximum(length - start - BLOCK_T + 1, 0)
         ends = sum_worths(
             weights, backward, forward, sums, values, back, ahead, center, b, length - u, nearest,
-            length, K, C, c, scale, BY_SEQUENCE, BLOCK_D,
+            length, 1, T, K, C, c, scale, DURATIONS, BLOCK_D,
         )  # fmt: skip
         ends = tl.where((u <= length)[:, None], ends, 0)
         changed = tl.cumsum(begins - ends, axis=0) + net[None, :]
@@ -209,10 +224,10 @@ def transition_covariance_kernel(
 def duration_covariance_kernel(
     terms, weights, opens, sums, counts, values, means, covariances, durations_ptr,
     rows, T, K, C, span, parts,
-    BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Of segments of some durations that begin in a span of chunks."""
+    """Of segments of some durations that begin in a span of chunks; or of each by itself."""
     blocks = tl.cdiv(K, BLOCK_D)
     at_part, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     b, part = at_part // parts, at_part % parts
@@ -224,19 +239,24 @@ def duration_covariance_kernel(
     back = means.open + (2 * b + 1).to(tl.int64) * T * C
     scale = tl.load(values.scale + b)
     passed = tl.load(means.passed + 2 * b * C + c, mask=c < C, other=0)
+    unit = tl.load(covariances.unit + b)
     total = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
     for start in range(part * span, tl.minimum((part + 1) * span, length), BLOCK_T):
         s = start + i
         own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
         found = segments(
-            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, K, C, c, BY_SEQUENCE
+            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, 0, T, K, C, c, DURATIONS
         )
         at_chunk = b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK
         center = tl.load(covariances.center + at_chunk) - passed
         inside = (s < length)[:, None] & (c < C)[None, :]
         own_open = tl.load(ahead + s[:, None] * C + c[None, :], mask=inside, other=0) - center[None, :]
-        found = worths(values, found, own_open, back, b, s, d, length, K, C, c, scale)
-        total += tl.sum(found, axis=0) / tl.load(counts.cover + at_chunk)
-    place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
-    unit = tl.load(covariances.unit + b)
-    tl.store(durations_ptr + place, total * unit, mask=(d < K)[:, None] & (c < C)[None, :])
+        found = worths(values, found, own_open, back, b, s, d, length, 0, T, K, C, c, scale, DURATIONS)
+        cover = tl.load(counts.cover + at_chunk)
+        if DURATIONS == BY_SEGMENT:
+            store_segments(durations_ptr, found * (unit / cover), b, s, d, c, length, T, K, C)
+        else:
+            total += tl.sum(found, axis=0) / cover
+    if DURATIONS != BY_SEGMENT:
+        place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
+        tl.store(durations_ptr + place, total * unit, mask=(d < K)[:, None] & (c < C)[None, :])

@@ -27,7 +27,16 @@ from semicrf_triton.kernels.posteriors import (
     stars,
     transitions_at,
 )
-from semicrf_triton.kernels.terms import duration_weight, length_of, pairs, transition_weight
+from semicrf_triton.kernels.terms import (
+    BY_SEGMENT,
+    BY_SEQUENCE,
+    begin_of,
+    duration_weight,
+    lasting,
+    length_of,
+    pairs,
+    transition_weight,
+)
 
 
 class Values(NamedTuple):
@@ -79,9 +88,13 @@ def mean_of(moment, total):
 
 
 @triton.jit
-def duration_value(values, b, d, c, K, C, mask, scale):
-    """Values of the durations `d`, which count from 0."""
-    return load_value(values.durations, b.to(tl.int64) * K * C + d * C + c, mask, scale)
+def duration_value(values, b, s, d, c, T, K, C, mask, scale, DURATIONS: tl.constexpr):
+    """Values of the durations `d`, which count from 0, of segments that begin at `s`."""
+    if DURATIONS == BY_SEGMENT:
+        place, mask = lasting(b, s, d, c, T, K, C, mask, BY_SEGMENT)
+    else:
+        place, mask = lasting(b, s, d, c, T, K, C, mask, BY_SEQUENCE)
+    return load_value(values.durations, place, mask, scale)
 
 
 @triton.jit
@@ -103,8 +116,8 @@ def likeliest(value, probability, c):
 
 @triton.jit
 def mean_open(
-    weights, own, sums, values, open_ptr, b, c, j, step, near, other_m, other_e, other_passed, length, K, C,
-    scale, BY_SEQUENCE: tl.constexpr, BLOCK_K: tl.constexpr,
+    weights, own, sums, values, open_ptr, b, c, j, step, near, other_m, other_e, other_passed,
+    length, direction, T, K, C, scale, DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """What began before a tile and ends in it, `(T, C)`: its probability, and times its mean less `near`."""
     total = tl.zeros([j.shape[0], c.shape[0]], tl.float32)
@@ -116,22 +129,25 @@ def mean_open(
         opened = tl.load(open_ptr + s[:, None] * C + c[None, :], mask=mask, other=0) - near[None, :]
         d = (step + j)[None, :, None] - s[:, None, None]  # less 1
         counts = (d < K) & mask[:, None, :]
-        weight_m, weight_e = duration_weight(weights, b, d, c[None, None, :], K, C, counts, BY_SEQUENCE)
+        since = begin_of(s[:, None, None], (step + j)[None, :, None], length, direction)
+        weight_m, weight_e = duration_weight(
+            weights, b, since, d, c[None, None, :], T, K, C, counts, DURATIONS
+        )
         p = probability(
             own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :],
             other_m[None, :, :], other_e[None, :, :], other_passed[None, :, :],
             weight_m * norm_m[None, None, :], weight_e,
         ).to(tl.float32) * UNIT  # fmt: skip
-        lasting = duration_value(values, b, d, c[None, None, :], K, C, counts, scale)
+        worth = duration_value(values, b, since, d, c[None, None, :], T, K, C, counts, scale, DURATIONS)
         total += tl.sum(p, axis=0)
-        moment += tl.sum(p * (opened.to(tl.float32)[:, None, :] + lasting), axis=0)
+        moment += tl.sum(p * (opened.to(tl.float32)[:, None, :] + worth), axis=0)
     return total, moment
 
 
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def means_kernel(
     terms, weights, opens, sums, values, means, begins_ptr, ends_ptr, rows, T, K, C,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The means of a direction, given the posteriors of boundaries."""
@@ -176,7 +192,7 @@ def means_kernel(
         other_m, other_e, other_passed = load_open(other, (length - 1 - x)[:, None], c[None, :], C, mask)
         total, moment = mean_open(
             weights, own, sums, values, means.open + entry, b, c, j, step, near,
-            other_m, other_e, other_passed, length, K, C, scale, BY_SEQUENCE, BLOCK_K,
+            other_m, other_e, other_passed, length, direction, T, K, C, scale, DURATIONS, BLOCK_K,
         )  # fmt: skip
 
         opened = tl.zeros([BLOCK_T, BLOCK_C], tl.int64)
@@ -199,16 +215,18 @@ def means_kernel(
 
             d = at - j  # less 1
             counts = ((d >= 0) & (d < K))[:, None] & (c < C)[None, :]
+            since = begin_of((step + j)[:, None], step + at, length, direction)
             weight_m, weight_e = duration_weight(
-                weights, b, d[:, None], c[None, :], K, C, counts, BY_SEQUENCE
+                weights, b, since, d[:, None], c[None, :], T, K, C, counts, DURATIONS
             )
             p = probability(
                 own_m, own_e, own_passed,
                 row(other_m, j, at)[None, :], row(other_e, j, at)[None, :], row(other_passed, j, at)[None, :],
                 weight_m * norm_m[None, :], weight_e,
             ).to(tl.float32) * UNIT  # fmt: skip
-            lasting = duration_value(values, b, d[:, None], c[None, :], K, C, counts, scale)
-            worth = (opened - near[None, :]).to(tl.float32) + lasting
+            worth = (opened - near[None, :]).to(tl.float32) + duration_value(
+                values, b, since, d[:, None], c[None, :], T, K, C, counts, scale, DURATIONS
+            )
             ended = row(total, j, at) + tl.sum(p, axis=0)
             latest = near + mean_of(row(moment, j, at) + tl.sum(p * worth, axis=0), ended)
             closed = latest + row(leave, j, at)

@@ -23,9 +23,11 @@ import triton.language as tl
 
 from semicrf_triton.kernels.open import load_open, open_of, relative
 from semicrf_triton.kernels.terms import (
+    BY_SEGMENT,
     UNSEEN,
     boundary_weight,
     duration_weight,
+    lasting,
     length_of,
     read_levels,
     transition_weight,
@@ -88,8 +90,9 @@ def probability(own_m, own_e, own_passed, other_m, other_e, other_passed, weight
 
 @triton.jit
 def segments(
-    weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE: tl.constexpr
-):
+    weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
+    DURATIONS: tl.constexpr,
+):  # fmt: skip
     """`(X, D, C)`, in units: the probability of a segment of `d + 1` positions that is open after `x` steps.
 
     Its other end is open after the steps of the other scan that are left.
@@ -97,39 +100,31 @@ def segments(
     y = (length - 1 - x)[:, None] - d[None, :]
     mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
     other_m, other_e, other_passed = load_open(other, y[:, :, None], c[None, None, :], C, mask)
-    known = (d < K)[:, None] & (c < C)[None, :]
-    weight_m, weight_e = duration_weight(weights, b, d[:, None], c[None, :], K, C, known, BY_SEQUENCE)
-    weight_m = (weight_m * norm_m[None, :])[None, :, :]
+    known = (d < K)[None, :, None] & (c < C)[None, None, :]
+    since = tl.where(direction == 0, x[:, None], y)[:, :, None]
+    weight_m, weight_e = duration_weight(
+        weights, b, since, d[None, :, None], c[None, None, :], T, K, C, known, DURATIONS
+    )
     return probability(
         own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :], other_m, other_e, other_passed,
-        weight_m, weight_e[None, :, :],
+        weight_m * norm_m[None, None, :], weight_e,
     )  # fmt: skip
 
 
 @triton.jit
 def sum_segments(
-    weights,
-    own,
-    other,
-    sums,
-    b,
-    x,
-    nearest,
-    length,
-    K,
-    C,
-    c,
-    BY_SEQUENCE: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
+    weights, own, other, sums, b, x, nearest, length, direction, T, K, C, c,
+    DURATIONS: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
     """`(X, C)`, in units: the probability that a segment opens after `x` steps, at least `nearest`."""
     own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
     total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
     for first in range(0, tl.minimum(K, length - nearest), BLOCK_D):
         d = first + tl.arange(0, BLOCK_D)
         found = segments(
-            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, K, C, c, BY_SEQUENCE
-        )
+            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
+            DURATIONS,
+        )  # fmt: skip
         total += tl.sum(found, axis=1)
     return total
 
@@ -174,7 +169,7 @@ def transitions_at(ends, begins, star_m, star_e, matrix_m, matrix_e):
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def boundary_kernel(
     terms, weights, opens, sums, passed_emissions, counts, rows, T, K, C,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """What ends and what begins at the boundaries of a chunk.
@@ -196,12 +191,13 @@ def boundary_kernel(
     for start in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, length + 1), BLOCK_T):
         u = start + i
         begins = sum_segments(
-            weights, forward, backward, sums, b, u, start, length, K, C, c, BY_SEQUENCE, BLOCK_D
+            weights, forward, backward, sums, b, u, start, length, 0, T, K, C, c, DURATIONS, BLOCK_D
         )
         nearest = tl.maximum(length - start - BLOCK_T + 1, 0)
         ends = sum_segments(
-            weights, backward, forward, sums, b, length - u, nearest, length, K, C, c, BY_SEQUENCE, BLOCK_D
-        )
+            weights, backward, forward, sums, b, length - u, nearest, length, 1, T, K, C, c,
+            DURATIONS, BLOCK_D,
+        )  # fmt: skip
         ends = tl.where((u <= length)[:, None], ends, 0)
         changed = tl.cumsum(begins - ends, axis=0) + net[None, :]
         net += tl.sum(begins - ends, axis=0)
@@ -268,13 +264,23 @@ def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr
     tl.store(counts.cover + out, drift)
 
 
+@triton.jit
+def store_segments(segments_ptr, each, b, s, d, c, length, T, K, C):
+    """What `(S, D, C)` segments are found to be."""
+    counts = ((s < length)[:, None] & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
+    place, mask = lasting(
+        b, s[:, None, None], d[None, :, None], c[None, None, :], T, K, C, counts, BY_SEGMENT
+    )
+    tl.store(segments_ptr + place, each, mask=mask)
+
+
 @triton.jit(do_not_specialize=["rows", "T", "K", "span", "parts"])
 def duration_kernel(
     terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, parts,
-    BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Segments of some durations that begin in a span of chunks, counted."""
+    """Segments of some durations that begin in a span of chunks, counted; or each for itself."""
     blocks = tl.cdiv(K, BLOCK_D)
     at_part, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     b, part = at_part // parts, at_part % parts
@@ -287,9 +293,14 @@ def duration_kernel(
         s = start + i
         own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
         found = segments(
-            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, K, C, c, BY_SEQUENCE
+            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, 0, T, K, C, c, DURATIONS
         )
         drift = tl.load(counts.cover + b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK)
-        total += tl.sum(found, axis=0).to(tl.float32) * (UNIT / drift)
-    place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
-    tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])
+        if DURATIONS == BY_SEGMENT:
+            each = found.to(tl.float32) * (UNIT / drift)
+            store_segments(durations_ptr, each, b, s, d, c, length, T, K, C)
+        else:
+            total += tl.sum(found, axis=0).to(tl.float32) * (UNIT / drift)
+    if DURATIONS != BY_SEGMENT:
+        place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
+        tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])

@@ -49,8 +49,8 @@ def merged(score, way, others, ways, BITS: tl.constexpr, WORST_FIRST: tl.constex
 
 @triton.jit
 def merge_open(
-    best, way, duration_ptr, window_ptr, b, c, j, r, step, shift, through, dead, reached, rows, K, C,
-    BY_SEQUENCE: tl.constexpr, BITS: tl.constexpr,
+    best, way, duration_ptr, window_ptr, b, c, j, r, step, shift, through, dead, reached, rows, T, K, C,
+    DURATIONS: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
     """What began before a tile, `(C, T, R)`, less the emissions of the tile, merged into what ends there.
 
@@ -62,9 +62,9 @@ def merge_open(
         held = settle(tl.load(window_ptr + place, mask=mask, other=FORBIDDEN) - shift)
         d = step + j - s  # less 1
         counts = (c[:, None] < C) & (d < K)[None, :] & reached
-        lasting = load_duration(duration_ptr, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE)
+        score = load_duration(duration_ptr, b, s, d[None, :], c[:, None], T, K, C, counts, DURATIONS)
         ways = (d[None, :, None] << BITS) + r[None, None, :]
-        best, way = merged(best, way, settle(held[:, None, :] + lasting[:, :, None]), ways, BITS, True)
+        best, way = merged(best, way, settle(held[:, None, :] + score[:, :, None]), ways, BITS, True)
         tl.debug_barrier()  # no lane may read what another has written already
         left = tl.where(dead[:, None], FORBIDDEN, settle(held + through[:, None]))
         tl.store(window_ptr + place, left, mask=mask)
@@ -93,7 +93,7 @@ def merge_closed(closed_ptr, score_ptr, place, across, c, r, C, BITS: tl.constex
 def rank_kernel(
     terms, transition_ptr, duration_ptr, window_ptr, closed_ptr, lasted_ptr, entered_ptr, ended_ptr,
     rows, T, K, C, k,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
     """Of the k best that end at each position how they lasted, of those that begin there what they follow.
@@ -123,7 +123,7 @@ def rank_kernel(
         way = tl.zeros([BLOCK_C, BLOCK_T, 1 << BITS], tl.int32)
         best, way = merge_open(
             best, way, duration_ptr, window_ptr, b, c, j, r, step, shift, through, passed > 0, hurdles == 0,
-            rows, K, C, BY_SEQUENCE, BITS,
+            rows, T, K, C, DURATIONS, BITS,
         )  # fmt: skip
 
         for at in range(tl.minimum(BLOCK_T, length - step)):
@@ -131,8 +131,10 @@ def rank_kernel(
             before = column(hurdles - forbidding, j, at)
             d = j - at  # less 1
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (hurdles == before[:, None])
-            lasting = load_duration(duration_ptr, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE)
-            others = settle(opened[:, None, :] + lasting[:, :, None])
+            score = load_duration(
+                duration_ptr, b, step + at, d[None, :], c[:, None], T, K, C, counts, DURATIONS
+            )
+            others = settle(opened[:, None, :] + score[:, :, None])
             ways = (d[None, :, None] << BITS) + r[None, None, :]
             best, way = merged(best, way, others, ways, BITS, True)
             closed = tl.sum(tl.where((j == at)[None, :, None], best, 0), axis=1)

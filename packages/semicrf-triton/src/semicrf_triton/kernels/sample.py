@@ -35,12 +35,14 @@ SHARE_BITS = tl.constexpr(12)
 
 
 @triton.jit
-def weigh(weights, own, b, stop, d, here_m, here_e, passed, K, C, c, BY_SEQUENCE: tl.constexpr):
+def weigh(weights, own, b, stop, d, here_m, here_e, passed, T, K, C, c, DURATIONS: tl.constexpr):
     """`(D, C)`: what segments of `d + 1` positions weigh that end at a boundary; 0 where not allowed."""
     s = stop - 1 - d
     mask = ((d < K) & (s >= 0))[:, None] & (c < C)[None, :]
     open_m, open_e, open_passed = load_open(own, s[:, None], c[None, :], C, mask)
-    weight_m, weight_e = duration_weight(weights, b, d[:, None], c[None, :], K, C, mask, BY_SEQUENCE)
+    weight_m, weight_e = duration_weight(
+        weights, b, s[:, None], d[:, None], c[None, :], T, K, C, mask, DURATIONS
+    )
     mantissa = open_m * weight_m * here_m[None, :]
     allowed = mask & (open_passed == passed[None, :]) & (mantissa > 0.0)
     return tl.where(allowed, mantissa, 0.0), open_e + weight_e + here_e[None, :]
@@ -63,7 +65,7 @@ def threshold(number_ptr, total):
 @triton.jit(do_not_specialize=["rows", "B", "T", "K"])
 def sample_kernel(
     terms, weights, opens, sums, numbers_ptr, labels_ptr, durations_ptr, rows, B, T, K, C,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """One sample of one sequence; writes nothing where nothing is allowed."""
@@ -85,11 +87,11 @@ def sample_kernel(
         longest = tl.minimum(K, stop)
         top = tl.full([], -UNSEEN, tl.int64)
         for first in range(0, longest, BLOCK_D):
-            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, K, C, c, BY_SEQUENCE)
+            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, T, K, C, c, DURATIONS)
             top = tl.maximum(top, tl.max(tl.max(tl.where(m > 0.0, e, -UNSEEN), axis=1), axis=0))
         by_label = tl.zeros([BLOCK_C], tl.int64)
         for first in range(0, longest, BLOCK_D):
-            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, K, C, c, BY_SEQUENCE)
+            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, T, K, C, c, DURATIONS)
             by_label += tl.sum(shares(m, e, top), axis=0)
         total = tl.sum(by_label, axis=0)
         numbers = numbers_ptr + 2 * (entry + stop - 1)
@@ -100,7 +102,7 @@ def sample_kernel(
         lasted = tl.full([], 1, tl.int32)
         before = tl.zeros([], tl.int64)
         for first in range(0, longest, BLOCK_D):
-            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, K, C, c, BY_SEQUENCE)
+            m, e = weigh(weights, own, b, stop, first + i, here_m, here_e, passed, T, K, C, c, DURATIONS)
             of_label = tl.sum(tl.where(c[None, :] == label, shares(m, e, top), 0), axis=1)
             lasted += tl.sum((before + tl.cumsum(of_label, axis=0) <= wanted).to(tl.int32), axis=0)
             before += tl.sum(of_label, axis=0)

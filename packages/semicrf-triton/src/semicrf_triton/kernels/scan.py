@@ -26,6 +26,8 @@ from semicrf_triton.kernels.open import (
     store_open,
 )
 from semicrf_triton.kernels.terms import (
+    BY_SEGMENT,
+    begin_of,
     boundary_weight,
     count_unfit,
     duration_weight,
@@ -77,8 +79,8 @@ def column(tile, j, at):
 
 @triton.jit
 def sum_open(
-    weights, opens, b, c, j, step, exponent, hurdles, rows, K, C,
-    BY_SEQUENCE: tl.constexpr, BLOCK_K: tl.constexpr,
+    weights, opens, b, c, j, step, exponent, hurdles, length, direction, rows, T, K, C,
+    DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """What began before a tile, summed over durations: `(C, T)`, less the emissions of the tile.
 
@@ -95,7 +97,10 @@ def sum_open(
         open_e = tl.where(alive, relative(open_e - exponent[:, None]), NOTHING)
         d = (step + j)[None, :, None] - s[None, None, :]  # less 1
         counts = (c[:, None, None] < C) & (d < K) & mask[:, None, :]
-        weight_m, weight_e = duration_weight(weights, b, d, c[:, None, None], K, C, counts, BY_SEQUENCE)
+        since = begin_of(s[None, None, :], (step + j)[None, :, None], length, direction)
+        weight_m, weight_e = duration_weight(
+            weights, b, since, d, c[:, None, None], T, K, C, counts, DURATIONS
+        )
         m, e = sum_wide(open_m[:, None, :] * weight_m, open_e[:, None, :] + weight_e, 2)
         total_m, total_e = add_wide(total_m, total_e, m, e)
     return total_m, total_e
@@ -104,7 +109,7 @@ def sum_open(
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def scan_kernel(
     terms, weights, opens, sums, passed_emissions, rows, T, K, C,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr, CHUNK: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Log partitions to base 2, and the open segments with what makes probabilities of them."""
@@ -126,12 +131,13 @@ def scan_kernel(
     passed = tl.zeros([BLOCK_C], tl.int32)  # hurdles
     frame, passed_at_frame = whole, passed
     unfit = count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
-    for first in range(0, K, BLOCK_T):
-        known = (c[:, None] < C) & (first + j < K)[None, :]
-        weight_m, weight_e = duration_weight(
-            weights, b, first + j[None, :], c[:, None], K, C, known, BY_SEQUENCE
-        )
-        unfit += tl.sum(tl.where(weight_m >= 0.0, 0, 1))
+    if DURATIONS != BY_SEGMENT:  # of all segments they are counted beforehand
+        for first in range(0, K, BLOCK_T):
+            known = (c[:, None] < C) & (first + j < K)[None, :]
+            weight_m, weight_e = duration_weight(
+                weights, b, 0, first + j[None, :], c[:, None], T, K, C, known, DURATIONS
+            )
+            unfit += tl.sum(tl.where(weight_m >= 0.0, 0, 1))
     matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, direction, BY_POSITION)
     if not BY_POSITION:
         unfit += tl.sum(tl.where(matrix_m >= 0.0, 0, 1))
@@ -150,8 +156,9 @@ def scan_kernel(
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
         older_m, older_e = sum_open(
-            weights, opens, b, c, j, step, scale - whole, passed, rows, K, C, BY_SEQUENCE, BLOCK_K
-        )
+            weights, opens, b, c, j, step, scale - whole, passed, length, direction, rows, T, K, C,
+            DURATIONS, BLOCK_K,
+        )  # fmt: skip
         older_m = tl.where(hurdles > 0, 0.0, older_m)
         older_e = tl.where(hurdles > 0, NOTHING, older_e)
 
@@ -165,8 +172,9 @@ def scan_kernel(
             d = at - j  # less 1
             alive = hurdles_before == column(hurdles, j, at)[:, None]
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
+            since = begin_of((step + j)[None, :], step + at, length, direction)
             weight_m, weight_e = duration_weight(
-                weights, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE
+                weights, b, since, d[None, :], c[:, None], T, K, C, counts, DURATIONS
             )
             closed_m, closed_e = sum_wide(open_m * weight_m, open_e + weight_e, 1)
             closed_m, closed_e = add_wide(closed_m, closed_e, column(older_m, j, at), column(older_e, j, at))

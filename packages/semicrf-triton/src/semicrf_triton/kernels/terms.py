@@ -20,6 +20,10 @@ UNSEEN = tl.constexpr(2**62)
 """Above every score in fixed point, and every exponent."""
 
 
+BY_SEQUENCE, BY_SEGMENT = tl.constexpr(1), tl.constexpr(2)
+"""Kinds of durations: axes beside `(K, C)`. Of the kind 0 all segments share them."""
+
+
 class Terms(NamedTuple):
     """Pointers to contiguous terms, None where one is missing; `Weights` has the others."""
 
@@ -145,10 +149,26 @@ def transition_weight(weights, b, boundary, T, C, c, direction, BY_POSITION: tl.
 
 
 @triton.jit
-def duration_weight(weights, b, d, c, K, C, mask, BY_SEQUENCE: tl.constexpr):
-    """The exponentials of the durations `d`, which count from 0."""
+def begin_of(first, last, length, direction):
+    """The position at which a segment begins that takes the steps from the first to the last of a scan."""
+    return tl.where(direction == 0, first, length - 1 - last)
+
+
+@triton.jit
+def lasting(b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
+    """Where that of segments stands which begin at `s` and last `d + 1` positions, and what is there."""
     place = d * C + c
-    if BY_SEQUENCE:
+    if DURATIONS == BY_SEQUENCE:
         place += b.to(tl.int64) * K * C
+    if DURATIONS == BY_SEGMENT:
+        place += (b.to(tl.int64) * T + s) * K * C
+        mask &= (s >= 0) & (s < T)
+    return place, mask
+
+
+@triton.jit
+def duration_weight(weights, b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
+    """The exponentials of the durations `d`, which count from 0, of segments that begin at `s`."""
+    place, mask = lasting(b, s, d, c, T, K, C, mask, DURATIONS)
     mantissa = tl.load(weights.duration_m + place, mask=mask, other=0.0)
     return mantissa, tl.load(weights.duration_e + place, mask=mask, other=NOTHING)

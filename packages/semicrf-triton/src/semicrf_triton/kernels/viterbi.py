@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.scan import column
-from semicrf_triton.kernels.terms import length_of, pairs, read_cuts, read_levels
+from semicrf_triton.kernels.terms import lasting, length_of, pairs, read_cuts, read_levels
 from semicrf_triton.kernels.wide import fixed_point, load_scores
 
 _FARTHEST = 2**60
@@ -46,18 +46,16 @@ def fixed_kernel(score_ptr, fixed_ptr, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def load_duration(duration_ptr, b, d, c, K, C, mask, BY_SEQUENCE: tl.constexpr):
-    """Scores of the durations `d`, which count from 0."""
-    place = d * C + c
-    if BY_SEQUENCE:
-        place += b.to(tl.int64) * K * C
+def load_duration(duration_ptr, b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
+    """Scores of the durations `d`, which count from 0, of segments that begin at `s`."""
+    place, mask = lasting(b, s, d, c, T, K, C, mask, DURATIONS)
     return tl.load(duration_ptr + place, mask=mask, other=FORBIDDEN)
 
 
 @triton.jit
 def best_open(
-    duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, K, C,
-    BY_SEQUENCE: tl.constexpr, BLOCK_K: tl.constexpr,
+    duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
+    DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The best that began before a tile, `(C, T)`, less the emissions of the tile; and how long before.
 
@@ -73,7 +71,7 @@ def best_open(
         d = (step + j)[None, :, None] - s[None, None, :]  # less 1
         counts = (c[:, None, None] < C) & (d < K) & mask[:, None, :]
         score = held[:, None, :] + load_duration(
-            duration_ptr, b, d, c[:, None, None], K, C, counts, BY_SEQUENCE
+            duration_ptr, b, s[None, None, :], d, c[:, None, None], T, K, C, counts, DURATIONS
         )
         top = tl.max(score, axis=2)
         latest = tl.max(tl.where(score == top[:, :, None], s[None, None, :], -1), axis=2)
@@ -115,7 +113,7 @@ def boundary_score(score_ptr, place, mask):
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def viterbi_kernel(
     terms, transition_ptr, duration_ptr, window_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
-    BY_POSITION: tl.constexpr, BY_SEQUENCE: tl.constexpr,
+    BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The best duration of what ends at each position, and the best label before what begins there.
@@ -141,8 +139,9 @@ def viterbi_kernel(
         leave = settle(boundary_score(terms.finish, place, mask) + after)
         through, dead = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1) > 0
         older, longer = best_open(
-            duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, K, C, BY_SEQUENCE, BLOCK_K
-        )
+            duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
+            DURATIONS, BLOCK_K,
+        )  # fmt: skip
         older = tl.where(hurdles > 0, FORBIDDEN, older)
 
         opened = tl.full([BLOCK_C, BLOCK_T], FORBIDDEN, tl.int64)
@@ -151,7 +150,9 @@ def viterbi_kernel(
             d = at - j  # less 1
             alive = hurdles - forbidding == column(hurdles, j, at)[:, None]
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
-            score = opened + load_duration(duration_ptr, b, d[None, :], c[:, None], K, C, counts, BY_SEQUENCE)
+            score = opened + load_duration(
+                duration_ptr, b, (step + j)[None, :], d[None, :], c[:, None], T, K, C, counts, DURATIONS
+            )
             best = tl.max(score, axis=1)
             lasted = at + 1 - tl.max(tl.where(score == best[:, None], j[None, :], -1), axis=1)
             before = column(older, j, at)

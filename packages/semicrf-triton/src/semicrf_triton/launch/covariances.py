@@ -16,6 +16,7 @@ from semicrf_triton.kernels.covariances import (
     transition_covariance_kernel,
 )
 from semicrf_triton.kernels.means import Means, Values, means_kernel
+from semicrf_triton.kernels.terms import BY_SEGMENT
 from semicrf_triton.launch.blocks import options
 from semicrf_triton.launch.posteriors import (
     Statistics,
@@ -28,6 +29,7 @@ from semicrf_triton.launch.posteriors import (
     summed,
 )
 from semicrf_triton.launch.scan import Scanned
+from semicrf_triton.launch.terms import within
 
 Given = tuple[Tensor | None, ...]
 """Values of `Statistics`, in their order."""
@@ -38,6 +40,9 @@ def covariances(scanned: Scanned, given: Given, boundaries: bool) -> Statistics:
     batch, time, _, classes = scanned.shape
     blocks = scanned.blocks
     given = tuple(None if value is None else value.float().contiguous() for value in given)
+    durations = given[4]
+    if durations is not None and scanned.durations == BY_SEGMENT.value:
+        given = (*given[:4], within(durations, scanned.terms.lengths, 0.0), *given[5:])
     scale, unit = scales(scanned, given)
     values = Values._make((*given, scale))
     counts = counted(scanned, True)
@@ -69,11 +74,11 @@ def covariances(scanned: Scanned, given: Given, boundaries: bool) -> Statistics:
     )  # fmt: skip
     durations = durations_by(duration_covariance_kernel, scanned, counts, values, means, found)
     last = (lengths_of(scanned, scale.device) - 1).clamp(min=0)[:, None, None].expand(batch, 1, classes)
-    within = found.position.new_empty(batch, 0, classes)
+    nowhere = found.position.new_empty(batch, 0, classes)
     return Statistics(
         found.position,
-        found.begins if boundaries else within,
-        found.ends if boundaries else within,
+        found.begins if boundaries else nowhere,
+        found.ends if boundaries else nowhere,
         found.transitions if scanned.by_position else summed(found.transitions),
         durations,
         found.begins[:, 0],
@@ -92,7 +97,7 @@ def means_of(scanned: Scanned, values: Values, begins: Tensor, ends: Tensor) -> 
     found = Means(empty(time, classes), empty(time, classes), empty(classes), empty())
     means_kernel[(batch, 2)](
         *scans_of(scanned), values, found, begins, ends, *sizes_of(scanned),
-        BY_POSITION=scanned.by_position, BY_SEQUENCE=scanned.by_sequence,
+        BY_POSITION=scanned.by_position, DURATIONS=scanned.durations,
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
     )  # fmt: skip
     return found

@@ -9,6 +9,7 @@ import triton
 from torch import Tensor
 
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
+from semicrf_triton.kernels.terms import BY_SEGMENT
 from semicrf_triton.launch.blocks import options
 from semicrf_triton.launch.scan import Scanned
 
@@ -74,22 +75,26 @@ def of_all(scanned: Scanned) -> dict[str, int]:
 
 def of_segments(scanned: Scanned) -> dict[str, int]:
     """How it takes the segments of a chunk."""
-    return {"BY_SEQUENCE": scanned.by_sequence, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
+    return {"DURATIONS": scanned.durations, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
 
 
 def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
-    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span."""
+    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span.
+
+    Or `(B, T, K, C)`, of each segment, where each has a score of its own.
+    """
     batch, time, max_duration, classes = scanned.shape
     blocks = scanned.blocks
+    each = scanned.durations == BY_SEGMENT.value
     # spans so long that their sums are small beside emissions
     span = blocks.chunk * triton.cdiv(4 * max_duration, blocks.chunk)
     parts = max(triton.cdiv(time, span), 1)
-    shape = (batch, parts, max_duration, classes)
-    durations = torch.empty(shape, dtype=torch.float32, device=scanned.sums.factor.device)
+    shape = (batch, time if each else parts, max_duration, classes)
+    durations = torch.zeros(shape, dtype=torch.float32, device=scanned.sums.factor.device)
     kernel[(batch * parts * triton.cdiv(max_duration, blocks.deep),)](
         *scans_of(scanned), *arguments, durations, *sizes_of(scanned), span, parts, **of_segments(scanned)
     )
-    return summed(durations)
+    return durations if each else summed(durations)
 
 
 def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
@@ -97,7 +102,7 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
     batch, time, _, classes = scanned.shape
     counts = counted(scanned, boundaries)
     durations = durations_by(duration_kernel, scanned, counts)
-    within = counts.position.new_empty(batch, 0, classes)
+    nowhere = counts.position.new_empty(batch, 0, classes)
     cover: Tensor = counts.cover
     if scanned.by_position:
         chunk = scanned.blocks.chunk
@@ -106,8 +111,8 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
         transitions = summed(counts.transitions / cover[:, :, None, None])
     return Statistics(
         counts.position,
-        counts.begins if boundaries else within,
-        counts.ends if boundaries else within,
+        counts.begins if boundaries else nowhere,
+        counts.ends if boundaries else nowhere,
         transitions,
         durations,
         counts.first / cover[:, :1],

@@ -9,7 +9,7 @@ from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.launch.blocks import lists_for, options
-from semicrf_triton.launch.terms import LARGEST, fixed_of, prepared, terms_of
+from semicrf_triton.launch.terms import LARGEST, fixed_of, kind_of, prepared, terms_of
 from semicrf_triton.launch.viterbi import POSITIONS
 
 
@@ -37,7 +37,7 @@ def ranking(potentials: Potentials[Tensor], k: int) -> tuple[Tensor, Tensor, Ten
     rank_kernel[(batch,)](
         terms_of(given), given.transition, fixed_of(given.duration), window, closed, lasted, entered, ended,
         rows, time, max_duration, classes, k,
-        BY_POSITION=given.transition.ndim == 4, BY_SEQUENCE=given.duration.ndim == 3,
+        BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
         BLOCK_C=lists.classes, BLOCK_T=lists.tile, BITS=lists.bits, **options(lists.warps),
     )  # fmt: skip
     labels = torch.full((k, batch, time), NO_LABEL, dtype=torch.int64, device=device)

@@ -12,10 +12,10 @@ from torch import Tensor
 from semicrf_spec import Potentials
 from semicrf_triton.kernels.open import FRAME, Open
 from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
-from semicrf_triton.kernels.terms import Terms, Weights
+from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
 from semicrf_triton.kernels.wide import FRACTION_BITS
 from semicrf_triton.launch.blocks import Blocks, blocks_for, options
-from semicrf_triton.launch.terms import prepared, terms_of, weights_of
+from semicrf_triton.launch.terms import kind_of, prepared, terms_of, weights_of
 
 NATS = math.log(2.0)
 """Of one bit."""
@@ -26,7 +26,7 @@ class Scanned(NamedTuple):
 
     shape: tuple[int, int, int, int]  # B, T, K, C
     by_position: bool  # transitions
-    by_sequence: bool  # durations
+    durations: int  # their kind
     blocks: Blocks
     terms: Terms
     weights: Weights
@@ -61,7 +61,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     found = Scanned(
         shape=(batch, time, max_duration, classes),
         by_position=given.transition.ndim == 4,
-        by_sequence=given.duration.ndim == 3,
+        durations=kind_of(given.duration),
         blocks=blocks,
         terms=terms_of(given),
         weights=weights_of(given),
@@ -84,7 +84,10 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     scan_kernel[(batch, directions)](
         found.terms, found.weights, found.opens, found.sums, found.passed,
         frames * frame, time, max_duration, classes,
-        BY_POSITION=found.by_position, BY_SEQUENCE=found.by_sequence, CHUNK=blocks.chunk,
+        BY_POSITION=found.by_position, DURATIONS=found.durations, CHUNK=blocks.chunk,
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, **options(blocks.warps),
     )  # fmt: skip
+    if found.durations == BY_SEGMENT.value:
+        unfit = ~(given.duration < math.inf).flatten(1).all(1)
+        found.sums.factor.masked_fill_(unfit[:, None], math.nan)
     return found

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semicrf_spec import Potentials
 from semicrf_spec.potentials import check_factored
-from semicrf_triton.kernels.terms import Terms, Weights, exp_kernel
+from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights, exp_kernel
 from semicrf_triton.kernels.viterbi import fixed_kernel
 
 BLOCK = 1024
@@ -23,7 +23,7 @@ def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
 
     Raises: ValueError for terms that are not factored, and for more entries than the kernels can number.
     """
-    check_factored(potentials, "triton", by_segment=False)
+    check_factored(potentials, "triton")
     _, time, classes = potentials.shape
     for name, count in (("T", time), ("K", potentials.max_duration)):
         if count * classes >= LARGEST:
@@ -34,6 +34,8 @@ def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
     given = potentials.map(lambda term: term.detach().contiguous())
     if given.lengths is not None:
         given = replace(given, lengths=given.lengths.long().clamp(0, time))
+    if kind_of(given.duration) == BY_SEGMENT.value:
+        given = replace(given, duration=within(given.duration, given.lengths, -torch.inf))
     if given.cuts is not None:
         before_first = torch.arange(time, device=given.cuts.device) == 0
         given = replace(given, cuts=given.cuts & ~before_first)
@@ -58,6 +60,20 @@ def exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
     count = scores.numel()
     exp_kernel[(triton.cdiv(count, BLOCK),)](scores, mantissas, exponents, count, BLOCK=BLOCK)
     return mantissas, exponents
+
+
+def kind_of(duration: Tensor) -> int:
+    """How many axes it has beside `(K, C)`: `BY_SEQUENCE` and `BY_SEGMENT` are kinds."""
+    return duration.ndim - 2
+
+
+def within(each: Tensor, lengths: Tensor | None, beyond: float) -> Tensor:
+    """Numbers of segments, `(B, T, K, C)`, but another one for those that end past their sequence."""
+    batch, time, max_duration, _ = each.shape
+    place = torch.arange(time, device=each.device)
+    last = place[:, None] + torch.arange(max_duration, device=each.device)
+    stop = place.new_full((batch,), time) if lengths is None else lengths
+    return torch.where((last < stop[:, None, None])[..., None], each, beyond)
 
 
 def fixed_of(duration: Tensor) -> Tensor:

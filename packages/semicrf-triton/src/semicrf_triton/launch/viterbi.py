@@ -9,7 +9,7 @@ from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import blocks_for, options
-from semicrf_triton.launch.terms import fixed_of, prepared, terms_of
+from semicrf_triton.launch.terms import fixed_of, kind_of, prepared, terms_of
 
 POSITIONS = 128
 """Labels that the walk back writes at once."""
@@ -30,7 +30,7 @@ def viterbi(potentials: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     viterbi_kernel[(batch,)](
         terms_of(given), given.transition, fixed_of(given.duration), window, lasted, previous, final,
         rows, time, max_duration, classes,
-        BY_POSITION=given.transition.ndim == 4, BY_SEQUENCE=given.duration.ndim == 3,
+        BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
