@@ -4,9 +4,6 @@ A dispatch mode answers every call of `semicrf::*` from the list of all segmenta
 are registered. So schemas, shape functions and gradients are tested with no backend at all.
 """
 
-import inspect
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -16,19 +13,15 @@ from hypothesis import given, settings
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semicrf_spec import LOG, SHAPES, Potentials, enumerate_batch, operators
+from semicrf_spec import LOG, SHAPES, Potentials, enumerate_batch
 from semicrf_spec.operators import (
     NO_LABEL,
     SCHEMAS,
     Posteriors,
     Segmentation,
-    cross_entropy,
     entropy,
     gradients,
-    kl_divergence,
     log_partition,
-    on_device,
-    over_terms,
     posteriors,
     sample,
     score_of,
@@ -43,12 +36,6 @@ from semicrf_spec.testing.enumerated import STATISTICS, answer, as_numpy
 from semicrf_spec.testing.strategies import small_potentials
 
 FUNCTIONS = (log_partition, posteriors, viterbi, entropy, sample)
-OPTIONS = {
-    "sample": ["n", "temperature", "generator"],
-    "top_k": ["k"],
-    "cross_entropy": ["other"],
-    "kl_divergence": ["other"],
-}
 OPERATOR_OPTIONS = {"sample": ["uniforms"], "top_k": ["k"], "covariances": [*STATISTICS, "boundaries"]}
 SCORES = tuple(name for name in SHAPES if name not in DTYPES)
 every_case = pytest.mark.parametrize("name", case_names())
@@ -116,19 +103,6 @@ def test_every_schema_is_registered_with_the_terms_in_the_order_of_the_signature
     assert not any(argument.alias_info for argument in (*schema.arguments, *schema.returns))
     returns = {"log_partition": 1, "posteriors": 8, "covariances": 7, "viterbi": 3, "top_k": 3, "sample": 2}
     assert len(schema.returns) == returns[name]
-
-
-@pytest.mark.parametrize("function", [*FUNCTIONS, top_k, cross_entropy, kl_divergence])
-def test_every_function_has_the_one_call_signature(function):
-    parameters = inspect.signature(function).parameters.values()
-    assert [parameter.name for parameter in parameters] == [*SHAPES, *OPTIONS.get(function.__name__, [])]
-    for parameter in parameters:
-        required = parameter.name in ("emissions", "transition", "duration", "other", "k")
-        assert (parameter.default is inspect.Parameter.empty) == required
-        by_name = not required or parameter.name in ("other", "k")
-        assert (parameter.kind is inspect.Parameter.KEYWORD_ONLY) == by_name
-    assert function.__doc__
-    assert function.__module__.startswith("semicrf_spec.operators.")
 
 
 def answers_of(name, potentials):
@@ -357,51 +331,3 @@ def test_every_function_checks_shapes_and_types_before_the_operator_sees_them(fu
         with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
             function(**terms_of(case("every_term")))
         assert not mode.called
-
-
-def test_a_function_over_potentials_keeps_its_name_and_documentation():
-    def summed(potentials):
-        """Sums."""
-        return potentials.emissions.sum()
-
-    called = over_terms(summed)
-    good = case("every_term").map(torch.as_tensor)
-    assert (called.__name__, called.__doc__, called.__module__) == (
-        summed.__name__,
-        "Sums.",
-        summed.__module__,
-    )
-    assert called(**terms_of(good)) == good.emissions.sum() == called.of(good)
-    with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
-        called.of(case("every_term"))
-
-
-def test_a_backend_on_the_wrong_device_says_so_with_the_remedy():
-    on_meta = on_device(over_terms(lambda p: p.shape), "meta", "triton", "move the tensors")
-    good = case("every_term").map(torch.as_tensor)
-    expected = r"^backend='triton' serves meta tensors, and emissions are on cpu: move the tensors"
-    with pytest.raises(ValueError, match=expected):
-        on_meta(**terms_of(good))
-    with pytest.raises(ValueError, match=expected):
-        on_meta.of(good)
-    there = good.map(lambda x: x.to("meta"))
-    assert on_meta(**terms_of(there)) == good.shape == on_meta.of(there)
-    with pytest.raises(TypeError, match=r"^emissions is a list"):
-        on_meta([[0.0]], good.transition, good.duration)
-    with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
-        on_meta(**terms_of(case("every_term")))
-
-
-def test_a_missing_kernel_names_the_package_to_install():
-    code = (
-        "import torch; from semicrf_spec import operators\n"
-        "terms = torch.zeros(1, 2, 1), torch.zeros(1, 1), torch.zeros(2, 1)\n"
-        "for name in filter(operators.__all__.__contains__, operators.SCHEMAS):\n"
-        "    try: getattr(operators, name)(*terms, **{'k': 2} if name == 'top_k' else {})\n"
-        "    except RuntimeError as error: print(error)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    remedy = "install and import semicrf-reference, which brings the CPU kernels"
-    functions = [name for name in SCHEMAS if name in operators.__all__]
-    expected = [f"semicrf::{name} has no kernel for cpu tensors: {remedy}" for name in functions]
-    assert run.stdout.splitlines() == expected, run.stderr
