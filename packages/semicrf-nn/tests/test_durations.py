@@ -152,6 +152,54 @@ def test_mixtures_are_sums_and_are_fitted():
         MixtureDurations([])
 
 
+def test_components_of_one_family_part_ways():
+    durations = [2] * 50 + [3] * 50 + [40] * 50 + [41] * 50
+    segments = [[(0, d, c) for d in durations] for c in (0, 1)]
+    fitted = MixtureDurations.from_segments(segments, [PoissonDurations(2, 60), PoissonDurations(2, 60)])
+    p = fitted().exp().detach()
+    assert_close(p[:20].sum(0), torch.full((2,), 0.5), 0.01)
+    assert (p[10:30].sum(0) < 0.05).all()
+    alone = PoissonDurations.from_segments(segments, 2, 60)
+    assert (alone().exp()[10:30].sum(0) > 0.5).all()
+
+
+def long_ones(d):
+    return torch.where(d < 3.0, -torch.inf, -d)
+
+
+def test_what_all_components_forbid_is_forbidden_and_the_rest_is_learned():
+    parts = [CallableDurations(1, 8, long_ones), CallableDurations(1, 8, lambda d: 2.0 * long_ones(d))]
+    mixture = MixtureDurations(parts)
+    mixture()[4].sum().backward()
+    assert mixture.weight.grad.isfinite().all()
+    mixture.fit([[(0, 3, 0)] * 9 + [(0, 4, 0)]])
+    assert mixture.weight.isfinite().all()
+    assert (mixture()[:2] == -torch.inf).all()
+
+
+def test_a_function_with_forbidden_durations_is_fitted_to_segments_that_it_allows():
+    class Tilted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.zeros(1, 2))
+
+        def forward(self, d):
+            return torch.where(d < 3.0, -torch.inf, -d * self.slope.exp())
+
+    fitted = CallableDurations.from_segments([[(0, 3, 0)] * 9 + [(0, 4, 0)]], 2, 8, Tilted())
+    assert_close(fitted()[2, 0].exp().detach(), torch.tensor(0.9), 0.01)
+    with pytest.raises(ValueError, match=r"^label 1 has a segment of 2 positions, which the distribution"):
+        CallableDurations.from_segments([[(0, 3, 0), (3, 5, 1)]], 2, 8, Tilted())
+
+
+def test_a_log_normal_of_the_largest_mean_prefers_the_longest():
+    model = LogNormalDurations(1, K)
+    for mean, best in ((1e30, K - 1), (-1e30, 0)):
+        with torch.no_grad():
+            model.mean.fill_(mean)
+        assert model()[:, 0].argmax() == best
+
+
 def test_a_function_of_durations_serves_and_its_parameters_learn():
     class Slope(torch.nn.Module):
         def __init__(self):

@@ -132,6 +132,9 @@ def test_the_norm_of_parameters_leaves_the_projection_out(head):
     expected = sum(getattr(head, name).abs().sum() for name in ("transition", "duration", "start", "end"))
     assert_close(head.parameter_norm(1.0).detach(), expected.detach(), FLOAT64_RELATIVE)
     head.parameter_norm().backward()
+    for wrong in (0.5, 0.0, -1.0, torch.inf, torch.nan):
+        with pytest.raises(ValueError, match=r"^p is .*; expected a finite number of at least 1"):
+            head.parameter_norm(wrong)
     assert head.projection.weight.grad is None
     assert_close(head.transition.grad, 2.0 * head.transition.detach(), FLOAT64_RELATIVE)
 

@@ -148,6 +148,15 @@ def test_scores_of_whole_segments_are_conditions_divergences_and_samples_like_an
     assert_close(p.entropy() + p.expected_score(), p.log_partition, FLOAT64_RELATIVE)
 
 
+def test_several_segmentations_at_once_are_asked_for_one_by_one():
+    p = distribution(random_potentials(2, 5, 3, 2, seed=1))
+    best = p.top_k(2)
+    for refused in (lambda: p.segment_probabilities(best), lambda: p.constrained(segments=best)):
+        with pytest.raises(ValueError, match=r"shape \(2, 2, 5\); expected \(B, T\), one .* segments\[i\]"):
+            refused()
+    assert len(p.segment_probabilities(best[1])) == 2
+
+
 @pytest.mark.parametrize("name", ["duration_transition", "segment_transition"])
 def test_transitions_that_depend_on_durations_are_served_by_the_oracle_and_refused_by_others(name):
     potentials = case(name)

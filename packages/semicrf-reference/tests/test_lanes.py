@@ -1,16 +1,18 @@
 """Sequences scanned side by side: the oracle's answers, and the scan's where lanes do not serve."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
 
 from semicrf_reference import compiled, eager
-from semicrf_reference.compiled import kernels, lanes
+from semicrf_reference.compiled import kernels, lane_scans, lanes
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lanes import lanes_state
-from semicrf_reference.compiled.problem import Problem
+from semicrf_reference.compiled.problem import Answers, Problem
 from semicrf_spec.potentials import SHAPES
-from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
+from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, random_potentials
 
 BATCHES = (12, 16, 17, 40)
 
@@ -278,3 +280,35 @@ def test_a_level_of_transitions_that_nothing_passes_costs_no_digit(no_scan, leve
     terms["lengths"][:] = 1
     plain = compiled.log_partition(**{**terms, "transition": torch.zeros(2, 2, dtype=torch.float64)})
     assert torch.equal(compiled.log_partition(**terms), plain)
+
+
+def test_functions_that_take_it_for_granted_are_given_arrays_that_do_not_overlap(monkeypatch):
+    called = set()
+
+    def watched(name, function):
+        def call(*arguments):
+            given = [x for x in arguments if isinstance(x, np.ndarray)]
+            for one, other in combinations(given, 2):
+                assert not np.shares_memory(one, other), name
+            called.add(name)
+            return function(*arguments)
+
+        return call
+
+    taking = set()
+    for module in (lanes, lane_scans):
+        for name, found in list(vars(module).items()):
+            if hasattr(found, "py_func"):
+                plain = found.py_func
+                if found._compiler.pipeline_class.__name__ == "_Apart":
+                    taking.add(name)
+                    plain = watched(name, plain)
+                monkeypatch.setattr(module, name, plain)
+    terms = random_potentials(3, 6, 1, 2, seed=4, optional=False).map(torch.from_numpy)
+    problem = Problem.of(terms.terms())
+    answers = Answers.of_posteriors(problem, True)
+    batch = lane_scans.lanes_batch.__wrapped__
+    assert batch(0, 3, True, problem.arrays, tuple(answers), lanes.lanes_state(problem.size))
+    assert called == taking != set()
+    expected = eager.log_partition(**dict(terms.items()))
+    assert_close(torch.from_numpy(answers.total), expected, FLOAT64_RELATIVE)

@@ -62,6 +62,7 @@ def test_a_function_over_potentials_keeps_its_name_and_documentation():
         summed.__module__,
     )
     assert called(**dict_of(good)) == good.emissions.sum() == called.of(good)
+    assert called.of.__qualname__ == f"{called.__qualname__}.of"
     with pytest.raises(TypeError, match=r"^emissions is a ndarray; expected a torch.Tensor"):
         called.of(case("every_term"))
 

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from semicrf_spec.testing import random_potentials
+from semicrf_spec.testing import random_potentials, with_segment_scores
 
 if importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("needs Triton, and its compiler", allow_module_level=True)
@@ -64,10 +64,11 @@ def compile_only(monkeypatch):
     monkeypatch.setattr(driver, "_active", Absent())  # reset_active() would look for a GPU
 
 
-def launch_all(size, dtype=torch.float32):
+def launch_all(size, dtype=torch.float32, *, by_segment=False):
     """Every operator on random terms."""
     batch, time, *_ = size
-    given = random_potentials(*size, lengths=[time] * batch).map(torch.from_numpy)
+    given = random_potentials(*size, lengths=[time] * batch)
+    given = (with_segment_scores(given, 1) if by_segment else given).map(torch.from_numpy)
     terms = given.map(lambda term: term.to(dtype) if term.is_floating_point() else term).terms()
     operators.log_partition(*terms)
     statistics = operators.posteriors(*terms, True)[1:]
@@ -78,12 +79,13 @@ def launch_all(size, dtype=torch.float32):
 
 
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
-def test_nothing_is_compiled_again_when_lengths_durations_or_batches_change(compile_only):
-    launch_all((2, 64, 16, 6))
+@pytest.mark.parametrize("by_segment", [False, True])
+def test_nothing_is_compiled_again_when_lengths_durations_or_batches_change(compile_only, by_segment):
+    launch_all((2, 64, 16, 6), by_segment=by_segment)
     before = [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS]
     assert all(before)
     for size in ((2, 65, 16, 6), (3, 48, 1, 6), (1, 1, 2, 6), (5, 129, 300, 6), (2, 63, 17, 6)):
-        launch_all(size)
+        launch_all(size, by_segment=by_segment)
     assert [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS] == before
 
 

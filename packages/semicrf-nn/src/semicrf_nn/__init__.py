@@ -1,6 +1,7 @@
 """Semi-Markov CRF distributions and heads for PyTorch."""
 
 from semicrf_nn._version import __version__
+from semicrf_nn.coverage import suggest_max_duration
 from semicrf_nn.distribution import SemiCRF
 from semicrf_nn.durations import (
     CallableDurations,
@@ -13,7 +14,6 @@ from semicrf_nn.durations import (
     NegativeBinomialDurations,
     PoissonDurations,
     UniformDurations,
-    suggest_max_duration,
 )
 from semicrf_nn.head import SemiMarkovCRFHead
 from semicrf_spec import Segment, segments_to_tags, tags_to_segments

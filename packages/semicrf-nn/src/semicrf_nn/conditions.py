@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semicrf_nn.constraints import ForbiddenTransitions, duration_mask, per_class, transition_mask
 from semicrf_spec import UNKNOWN, Potentials, Segment
-from semicrf_spec.operators import agreeing, can_look, lengths_of
+from semicrf_spec.operators import Segmentation, agreeing, can_look, lengths_of
 from semicrf_spec.potentials import axes_of
 
 KnownSegments = Sequence[Sequence[tuple[int, int, int]]]
@@ -114,6 +114,21 @@ def with_segments(potentials: Potentials[Tensor], segments: KnownSegments) -> Po
     device = potentials.emissions.device
     found = with_labels(potentials, torch.from_numpy(labels).to(device))
     return with_boundaries(found, torch.from_numpy(boundaries[:, :time]).to(device))
+
+
+def lists_of(segments: KnownSegments | Segmentation) -> KnownSegments:
+    """One list of segments a sequence.
+
+    Raises: ValueError for a `Segmentation` with several a sequence.
+    """
+    if not isinstance(segments, Segmentation):
+        return segments
+    if segments.labels.ndim > 2:
+        raise ValueError(
+            f"segments have labels of shape {tuple(segments.labels.shape)}; expected (B, T), one "
+            "segmentation a sequence. Of samples and of the k best give one, segments[i]"
+        )
+    return segments.to_list()
 
 
 def placed(segments: KnownSegments, potentials: Potentials[Tensor]) -> list[list[Segment]]:

@@ -12,6 +12,7 @@ from torch.distributions import register_kl
 from semicrf_nn.conditions import (
     KnownSegments,
     check_something_left,
+    lists_of,
     selected,
     with_allowed,
     with_boundaries,
@@ -116,8 +117,7 @@ class SemiCRF(Inference):
         Raises: ValueError naming the sequence and the segment that does not fit into it.
         Cost: that of `segment_posteriors`.
         """
-        lists = segments.to_list() if isinstance(segments, Segmentation) else segments
-        return picked(self.segment_posteriors, lists, self.potentials)
+        return picked(self.segment_posteriors, lists_of(segments), self.potentials)
 
     def position_log_prob(self, labels: Tensor) -> Tensor:
         """Log-probability of the label of each position by itself, whatever the others bear.
@@ -250,8 +250,7 @@ class SemiCRF(Inference):
         if boundaries is not None:
             found = with_boundaries(found, torch.as_tensor(boundaries, device=device))
         if segments is not None:
-            lists = segments.to_list() if isinstance(segments, Segmentation) else segments
-            found = with_segments(found, lists)
+            found = with_segments(found, lists_of(segments))
         if forbidden_transitions is not None:
             found = with_forbidden_transitions(found, forbidden_transitions)
         if max_duration is not None or not (isinstance(min_duration, int) and min_duration == 1):

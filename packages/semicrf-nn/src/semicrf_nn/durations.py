@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
 import torch
+from array_api_compat import torch as namespace
 from torch import Tensor, nn
 
 from semicrf_nn.constraints import positive
 from semicrf_nn.plots import plot_durations
-from semicrf_spec import Segment
+from semicrf_spec.operators import can_look
+from semicrf_spec.semirings import logsumexp
 
 SegmentLists = Iterable[Iterable[tuple[int, int, int]]]
 
@@ -65,13 +67,15 @@ class Durations(nn.Module, ABC):
 
         Args:
             segments: lists of `(start, end, label)`, one a sequence. Labels that none bears stay as they are.
-        Raises: ValueError naming the segment that is longer than K or has a label out of range.
+        Raises: ValueError naming the segment that is longer than K, has a label out of range, or lasts as
+            long as is forbidden.
         Cost: some hundred evaluations of all `K * C` probabilities (L-BFGS).
         """
         counts = count_durations(segments, self.num_classes, self.max_duration)
         parameters = list(self.parameters())
         if not parameters:
             return self
+        self._check_allowed(counts)
         dtype = parameters[0].dtype
         counts = counts.to(parameters[0].device)
         self.double()
@@ -79,13 +83,24 @@ class Durations(nn.Module, ABC):
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            value: Tensor = -(counts * self()).sum() / counts.sum().clamp(min=1.0)
+            likelihood = torch.where(counts > 0.0, counts * self(), 0.0).sum()  # else -inf times 0 is NaN
+            value: Tensor = -likelihood / counts.sum().clamp(min=1.0)
             value.backward()  # type: ignore[no-untyped-call]  # PyTorch's
             return value
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]  # PyTorch's
         optimiser.zero_grad()
         return self.to(dtype)
+
+    def _check_allowed(self, counts: Tensor) -> None:
+        with torch.no_grad():
+            forbidden = (counts > 0.0) & (self().to(counts.device) == -torch.inf)
+        if bool(forbidden.any()):
+            row, label = forbidden.nonzero()[0].tolist()
+            raise ValueError(
+                f"label {label} has a segment of {row + 1} positions, which the distribution forbids; "
+                "expected segments that it allows"
+            )
 
     def plot(self, names: Sequence[str] | None = None, ax: Any = None) -> Any:
         """Draw the probability of every duration for each label; needs matplotlib, the extra `[plot]`.
@@ -179,7 +194,8 @@ class LogNormalDurations(Durations):
     def scores(self, d: Tensor) -> Tensor:
         """`-log d - (log d - mean)^2 / (2 deviation^2)`."""
         precision = self.log_deviation.double().clamp(-EXTREME, EXTREME).neg().exp()
-        return -d.log() - 0.5 * ((d.log() - self.mean.double()) * precision).square()
+        mean = self.mean.double().clamp(-EXTREME, EXTREME)
+        return -d.log() - 0.5 * ((d.log() - mean) * precision).square()
 
 
 class GammaDurations(Durations):
@@ -222,7 +238,7 @@ class CallableDurations(Durations):
                 f"{expected}, or (K, 1)"
             )
         best = found.detach().amax(0)  # NaN if there is one
-        if not bool((best.abs() < math.inf).all()):
+        if can_look(found) and not bool((best.abs() < math.inf).all()):
             raise ValueError(
                 "the function of durations answers with NaN or +inf, or with -inf for every duration of a "
                 "label; expected log-densities, -inf where one is forbidden"
@@ -251,7 +267,24 @@ class MixtureDurations(Durations):
     def scores(self, d: Tensor) -> Tensor:
         """`log sum_m softmax(weight)_m p_m(d)`."""
         each = torch.stack([component() for component in self.components]).double()
-        return (self.weight.double().log_softmax(0)[:, None] + each).logsumexp(0)
+        found: Tensor = logsumexp(self.weight.double().log_softmax(0)[:, None] + each, 0, namespace=namespace)
+        return found
+
+    def fit(self, segments: SegmentLists) -> Self:
+        """Move the parameters to where given segments are most likely, and return this.
+
+        Components are fitted by themselves first, each to a part of every label's segments, the first to the
+        shortest: of one family they would never part ways. Arguments, errors and cost are those of
+        `Durations.fit`.
+        """
+        lists = [list(sequence) for sequence in segments]
+        count_durations(lists, self.num_classes, self.max_duration)
+        shortest_first = sorted((s for sequence in lists for s in sequence), key=lambda s: s[1] - s[0])
+        by_label = [[s for s in shortest_first if s[2] == c] for c in range(self.num_classes)]
+        for m, component in enumerate(self.components):
+            bounds = ((len(own) * i // len(self.components) for i in (m, m + 1)) for own in by_label)
+            cast(Durations, component).fit(own[slice(*b)] for own, b in zip(by_label, bounds, strict=True))
+        return super().fit(lists)
 
 
 EXTREME = 30.0
@@ -275,53 +308,3 @@ def count_durations(segments: SegmentLists, num_classes: int, max_duration: int)
                 )
             counts[lasts - 1, label] += 1.0
     return counts
-
-
-class Coverage:
-    """How much of given segments a `max_duration` covers; printing it shows a table.
-
-    Attributes:
-        max_duration: the least that covers the quantile of the segments that was asked for.
-        longest: the longest segment, in positions.
-    """
-
-    def __init__(self, durations: Sequence[int], quantile: float) -> None:
-        self._sorted = torch.tensor(sorted(durations))
-        self.longest = int(self._sorted[-1])
-        self.max_duration = self.at(quantile)
-
-    def at(self, quantile: float) -> int:
-        """The least `max_duration` that covers this share of the segments."""
-        return int(self._sorted[max(math.ceil(quantile * len(self._sorted)), 1) - 1])
-
-    def segments(self, max_duration: int) -> float:
-        """The share of segments that are no longer."""
-        return float((self._sorted <= max_duration).double().mean())
-
-    def positions(self, max_duration: int) -> float:
-        """The share of positions that lie in them."""
-        within = self._sorted[self._sorted <= max_duration]
-        return float(within.sum() / self._sorted.sum())
-
-    def __repr__(self) -> str:
-        rows = sorted({self.at(q) for q in (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)} | {self.max_duration})
-        lines = [f"{k:>12}  {self.segments(k):>8.1%}  {self.positions(k):>9.1%}" for k in rows]
-        return "\n".join([f"max_duration  segments  positions  (suggested: {self.max_duration})", *lines])
-
-
-def suggest_max_duration(segments: SegmentLists, quantile: float = 0.95) -> Coverage:
-    """The least `max_duration` that covers a share of given segments, and what another would cover.
-
-    Args:
-        segments: lists of `(start, end, label)`, one a sequence.
-        quantile: the share, above 0 and at most 1.
-    Returns: `Coverage`, with `.max_duration`; printing it shows a table.
-    Raises: ValueError without segments, or for a quantile that is none.
-    Cost: time in proportion to memory grows with `max_duration`, so what few segments need is paid by all.
-    """
-    durations = [Segment(*segment).duration for sequence in segments for segment in sequence]
-    if not durations:
-        raise ValueError("segments are empty; expected at least one to take durations from")
-    if not 0.0 < quantile <= 1.0:
-        raise ValueError(f"quantile is {quantile}; expected a share above 0 and at most 1")
-    return Coverage(durations, quantile)

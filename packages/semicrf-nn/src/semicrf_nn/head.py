@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Unpack, cast, get_args
 
@@ -240,8 +241,12 @@ class SemiMarkovCRFHead(nn.Module):
         """`sum |parameter|**p` over transition, duration, start and end, but not the projection: a penalty.
 
         Args:
-            p: above 0; 2 is weight decay, 1 favours zeros.
+            p: finite and at least 1; 2 is weight decay, 1 favours zeros.
+        Returns: one number.
+        Raises: ValueError for another p: below 1 there is no gradient where a parameter is 0.
         """
+        if not 1.0 <= p < math.inf:
+            raise ValueError(f"p is {p}; expected a finite number of at least 1")
         total = self.start.new_zeros(())
         for name, parameter in self.named_parameters():
             if not name.startswith("projection"):

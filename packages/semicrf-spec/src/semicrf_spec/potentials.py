@@ -44,7 +44,7 @@ DTYPES: dict[str, tuple[str, tuple[str, ...]]] = {
 """The legal dtypes of what is no score, and what they are called."""
 
 _NUMPY_NAMES = {np.dtype(name): name for name in (*FLOATS, *INTEGERS, "bool") if name != "bfloat16"}
-"""What numpy calls its dtypes itself it composes anew each time."""
+"""The names of numpy's dtypes, which numpy puts together anew whenever it is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +269,8 @@ def _check_shape(name: str, term: Any, sizes: dict[str, int]) -> None:
 def _check_dtype(name: str, term: Any) -> None:
     kind, legal = DTYPES.get(name, ("a floating", FLOATS))
     # the name is what all libraries agree on and a tracer can read: float32, torch.float32
-    if (_NUMPY_NAMES.get(term.dtype) or str(term.dtype).rpartition(".")[2]) not in legal:
+    own = _NUMPY_NAMES.get(term.dtype) if isinstance(term, np.ndarray) else None
+    if (own or str(term.dtype).rpartition(".")[2]) not in legal:
         raise TypeError(f"{name} has dtype {term.dtype}; expected {kind} dtype: {', '.join(legal)}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,8 @@ def _largest(term: Any) -> Any:
     if isinstance(term, np.ndarray):
         return np.maximum.reduce(term, axis=None)
     if hasattr(term, "numel"):  # asked like this, as PyTorch need not be there
-        try:
+        with suppress(RuntimeError):  # no memory of its own, as under torch.func.grad
             if for_numpy(term):
                 return np.maximum.reduce(term.numpy(force=True), axis=None)
-        except RuntimeError:  # no memory of its own, as under vmap
-            return term.detach().max()
         term = term.detach().resolve_neg()
     return array_namespace(term).max(term)

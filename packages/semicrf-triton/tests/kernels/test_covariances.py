@@ -158,6 +158,15 @@ def test_a_value_that_is_nan_or_infinite_makes_its_sequence_nan_and_no_other(on_
         assert torch.equal(counts[0], expected[0])
 
 
+def test_the_covariances_of_all_segments_of_a_sequence_are_nan_where_a_value_is(on_device):
+    terms = on_device(with_segment_scores(random_potentials(2, 4, 3, 2, seed=15, lengths=[4, 2]), 16))
+    values = random_values(terms)
+    values[0][1, 1, 0] = math.nan
+    for counts in operators.covariances(*terms.terms(), *values, True):
+        assert counts[1].isnan().all()
+        assert counts[0].isfinite().all()
+
+
 def test_values_of_what_is_never_used_may_be_anything(on_device):
     terms = on_device(random_potentials(2, 4, 3, 2, seed=15, lengths=[4, 2]))
     by_position = random_potentials(2, 8, 1, 2, seed=16).emissions.reshape(2, 4, 2, 2)

@@ -88,3 +88,22 @@ def test_whole_segments_are_answered_and_train_as_by_the_oracle(shared, on_devic
         return *answered, *slopes(risk, p), *slopes(p.entropy(), p)
 
     assert_as_by_the_oracle(answers, learning(on_device(potentials)))
+
+
+def test_every_other_question_is_answered_as_by_the_oracle(on_device):
+    p, q = (on_device(random_potentials(2, 7, 3, 2, seed=seed, lengths=[7, 4])) for seed in (6, 7))
+    labels = torch.tensor([[0, 0, 1, 1, 0, 1, 1], [1, 0, 0, 1, -100, -100, -100]])
+
+    def answers(p, q):
+        known = p.constrained(segments=[[(2, 4, 1)], [(0, 1, -100)]], max_duration=2)
+        terms, backend = dict(p.potentials.items()), p.backend
+        cut = semicrf_nn.SemiCRF(**terms, left_censored=True, right_censored=[True, False], backend=backend)
+        on_same = labels.to(p.potentials.emissions.device)
+        return (
+            p.cross_entropy(q), p.expected_score(), p.expected_counts, p.position_entropy(),
+            p.position_log_prob(on_same), p.log_prob(on_same), p.top_k(3).scores, p.decode("position").scores,
+            known.log_partition, known.posteriors.position, known.mode.scores,
+            cut.log_partition, cut.posteriors.begins, cut.entropy(), cut.mode.scores,
+        )  # fmt: skip
+
+    assert_as_by_the_oracle(answers, p, q)

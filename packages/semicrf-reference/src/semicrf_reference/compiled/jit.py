@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from threading import RLock
 from typing import Any, cast
@@ -67,7 +68,10 @@ class _Apart(CompilerBase):
 
 
 def apart(function: Function) -> Any:
-    """Like `inlined`, for arrays that do not overlap: short loops need not look whether they do."""
+    """Like `inlined`, for arrays that do not overlap: short loops need not look whether they do.
+
+    Where one that is written shares memory with another argument, or is given twice, anything may happen.
+    """
     return numba.njit(forceinline=True, pipeline_class=_Apart, **OPTIONS)(function)
 
 
@@ -130,6 +134,7 @@ def kernel(signature: str) -> Callable[[Function], Function]:
                     ready[real, index] = compiled_for(types, function)
             return ready[real, index]
 
+        @wraps(function)
         def call(*args: Any) -> Any:
             tuples = [arg for arg in args if isinstance(arg, tuple)]
             dtypes = tuples[0][0].dtype, tuples[-1][-1].dtype

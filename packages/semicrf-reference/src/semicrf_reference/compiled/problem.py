@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from semicrf_spec import Potentials
@@ -25,7 +26,7 @@ TERMS = (
 
 def array_of(term: Tensor) -> Array:
     """A tensor's memory; of one of 16 bits a copy, as numpy lacks bfloat16, and is slow on float16."""
-    if term.is_floating_point() and term.itemsize < 4:
+    if term.dtype in (torch.bfloat16, torch.float16):
         term = term.float()
     found: Array = term.numpy(force=True)
     return found
@@ -126,14 +127,16 @@ class Problem:
         found = np.zeros(batch, bool)
         position, transition, _, duration, first, last, begins, ends = values[:8]
         everywhere = np.ones((1, 1), bool)
-        age = np.arange(duration.shape[2])
-        fits = (place[:, None] + age)[None, :, :, None] < lengths[:, None, None, None]
+        lasting, counted = duration[:, :1], everywhere
+        if self.by_segment:  # else nothing here may be as large as T * K
+            lasting, last_place = duration, place[:, None] + np.arange(duration.shape[2])
+            counted = last_place[None, :, :, None] < lengths[:, None, None, None]
         used = (
             (position, within),
             (begins, within),
             (ends, within),
             (transition, within & (place > 0)) if self.by_position else (transition[:, :1], everywhere),
-            (duration, fits) if self.by_segment else (duration[:, :1], everywhere),
+            (lasting, counted),
             (first, everywhere),
             (last, everywhere),
         )

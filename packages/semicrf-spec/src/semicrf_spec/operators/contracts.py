@@ -52,8 +52,6 @@ REMEDIES = {
     "cpu": "install and import semicrf-reference, which brings the CPU kernels",
     "cuda": "install and import semicrf-triton, which brings the GPU kernels",
 }
-NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-
 OTHER_DEVICE = "move the tensors to the CPU, or use backend='eager', which runs anywhere"
 
 for _name, _schema in SCHEMAS.items():
@@ -169,8 +167,9 @@ def _weighted(counts: Tensor, weights: Tensor, dtype: torch.dtype, each: bool) -
     recorded = torch.is_grad_enabled() or type(counts) is not Tensor
     if not recorded and for_numpy(counts, dtype):
         with suppress(RuntimeError), np.errstate(all="ignore"):  # no memory of its own, as under vmap
-            own, factors, real = counts.numpy(), weights.numpy(force=True), NUMPY[dtype]
-            if not each:
+            own, factors = counts.numpy(), weights.numpy(force=True)
+            real = str(dtype).rpartition(".")[2]
+            if not each:  # not by BLAS, whose threads go on spinning beside those of the scans
                 return torch.from_numpy(np.einsum("b,b...->...", factors, own).astype(real, copy=False))
             product = np.empty(own.shape, real)
             np.multiply(own, factors.reshape(-1, *(1,) * (own.ndim - 1)), out=product, casting="same_kind")

@@ -56,9 +56,9 @@ def worths(
     mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
     other_open = tl.load(other_ptr + y[:, :, None] * C + c[None, None, :], mask=mask, other=0)
     known = (d < K)[None, :, None] & (c < C)[None, None, :]
-    since = tl.where(direction == 0, x[:, None], y)[:, :, None]
+    begun = tl.where(direction == 0, x[:, None], y)[:, :, None]
     worth = (own_open[:, None, :] + other_open).to(tl.float32) + duration_value(
-        values, b, since, d[None, :, None], c[None, None, :], T, K, C, known, scale, DURATIONS
+        values, b, begun, d[None, :, None], c[None, None, :], T, K, C, known, scale, DURATIONS
     )
     return tl.where(found > 0, found.to(tl.float32) * UNIT * worth, 0.0)
 

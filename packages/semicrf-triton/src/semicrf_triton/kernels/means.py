@@ -31,8 +31,8 @@ from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
     BY_SEQUENCE,
     begin_of,
+    duration_place,
     duration_weight,
-    lasting,
     length_of,
     pairs,
     transition_weight,
@@ -89,11 +89,11 @@ def mean_of(moment, total):
 
 @triton.jit
 def duration_value(values, b, s, d, c, T, K, C, mask, scale, DURATIONS: tl.constexpr):
-    """Values of the durations `d`, which count from 0, of segments that begin at `s`."""
+    """Values of the durations `d`, of segments that begin at `s`; each sequence has its own."""
     if DURATIONS == BY_SEGMENT:
-        place, mask = lasting(b, s, d, c, T, K, C, mask, BY_SEGMENT)
+        place, mask = duration_place(b, s, d, c, T, K, C, mask, BY_SEGMENT)
     else:
-        place, mask = lasting(b, s, d, c, T, K, C, mask, BY_SEQUENCE)
+        place, mask = duration_place(b, s, d, c, T, K, C, mask, BY_SEQUENCE)
     return load_value(values.durations, place, mask, scale)
 
 
@@ -129,16 +129,16 @@ def mean_open(
         opened = tl.load(open_ptr + s[:, None] * C + c[None, :], mask=mask, other=0) - near[None, :]
         d = (step + j)[None, :, None] - s[:, None, None]  # less 1
         counts = (d < K) & mask[:, None, :]
-        since = begin_of(s[:, None, None], (step + j)[None, :, None], length, direction)
+        begun = begin_of(s[:, None, None], (step + j)[None, :, None], length, direction)
         weight_m, weight_e = duration_weight(
-            weights, b, since, d, c[None, None, :], T, K, C, counts, DURATIONS
+            weights, b, begun, d, c[None, None, :], T, K, C, counts, DURATIONS
         )
         p = probability(
             own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :],
             other_m[None, :, :], other_e[None, :, :], other_passed[None, :, :],
             weight_m * norm_m[None, None, :], weight_e,
         ).to(tl.float32) * UNIT  # fmt: skip
-        worth = duration_value(values, b, since, d, c[None, None, :], T, K, C, counts, scale, DURATIONS)
+        worth = duration_value(values, b, begun, d, c[None, None, :], T, K, C, counts, scale, DURATIONS)
         total += tl.sum(p, axis=0)
         moment += tl.sum(p * (opened.to(tl.float32)[:, None, :] + worth), axis=0)
     return total, moment
@@ -215,9 +215,9 @@ def means_kernel(
 
             d = at - j  # less 1
             counts = ((d >= 0) & (d < K))[:, None] & (c < C)[None, :]
-            since = begin_of((step + j)[:, None], step + at, length, direction)
+            begun = begin_of((step + j)[:, None], step + at, length, direction)
             weight_m, weight_e = duration_weight(
-                weights, b, since, d[:, None], c[None, :], T, K, C, counts, DURATIONS
+                weights, b, begun, d[:, None], c[None, :], T, K, C, counts, DURATIONS
             )
             p = probability(
                 own_m, own_e, own_passed,
@@ -225,7 +225,7 @@ def means_kernel(
                 weight_m * norm_m[None, :], weight_e,
             ).to(tl.float32) * UNIT  # fmt: skip
             worth = (opened - near[None, :]).to(tl.float32) + duration_value(
-                values, b, since, d[:, None], c[None, :], T, K, C, counts, scale, DURATIONS
+                values, b, begun, d[:, None], c[None, :], T, K, C, counts, scale, DURATIONS
             )
             ended = row(total, j, at) + tl.sum(p, axis=0)
             latest = near + mean_of(row(moment, j, at) + tl.sum(p * worth, axis=0), ended)

@@ -26,8 +26,8 @@ from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
     UNSEEN,
     boundary_weight,
+    duration_place,
     duration_weight,
-    lasting,
     length_of,
     read_levels,
     transition_weight,
@@ -101,9 +101,9 @@ def segments(
     mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
     other_m, other_e, other_passed = load_open(other, y[:, :, None], c[None, None, :], C, mask)
     known = (d < K)[None, :, None] & (c < C)[None, None, :]
-    since = tl.where(direction == 0, x[:, None], y)[:, :, None]
+    begun = tl.where(direction == 0, x[:, None], y)[:, :, None]
     weight_m, weight_e = duration_weight(
-        weights, b, since, d[None, :, None], c[None, None, :], T, K, C, known, DURATIONS
+        weights, b, begun, d[None, :, None], c[None, None, :], T, K, C, known, DURATIONS
     )
     return probability(
         own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :], other_m, other_e, other_passed,
@@ -268,7 +268,7 @@ def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr
 def store_segments(segments_ptr, each, b, s, d, c, length, T, K, C):
     """What `(S, D, C)` segments are found to be."""
     counts = ((s < length)[:, None] & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
-    place, mask = lasting(
+    place, mask = duration_place(
         b, s[:, None, None], d[None, :, None], c[None, None, :], T, K, C, counts, BY_SEGMENT
     )
     tl.store(segments_ptr + place, each, mask=mask)

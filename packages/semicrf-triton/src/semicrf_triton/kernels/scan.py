@@ -97,9 +97,9 @@ def sum_open(
         open_e = tl.where(alive, relative(open_e - exponent[:, None]), NOTHING)
         d = (step + j)[None, :, None] - s[None, None, :]  # less 1
         counts = (c[:, None, None] < C) & (d < K) & mask[:, None, :]
-        since = begin_of(s[None, None, :], (step + j)[None, :, None], length, direction)
+        begun = begin_of(s[None, None, :], (step + j)[None, :, None], length, direction)
         weight_m, weight_e = duration_weight(
-            weights, b, since, d, c[:, None, None], T, K, C, counts, DURATIONS
+            weights, b, begun, d, c[:, None, None], T, K, C, counts, DURATIONS
         )
         m, e = sum_wide(open_m[:, None, :] * weight_m, open_e[:, None, :] + weight_e, 2)
         total_m, total_e = add_wide(total_m, total_e, m, e)
@@ -131,7 +131,7 @@ def scan_kernel(
     passed = tl.zeros([BLOCK_C], tl.int32)  # hurdles
     frame, passed_at_frame = whole, passed
     unfit = count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
-    if DURATIONS != BY_SEGMENT:  # of all segments they are counted beforehand
+    if DURATIONS != BY_SEGMENT:  # scores of segments are looked at where they are masked, in launch/terms.py
         for first in range(0, K, BLOCK_T):
             known = (c[:, None] < C) & (first + j < K)[None, :]
             weight_m, weight_e = duration_weight(
@@ -172,9 +172,9 @@ def scan_kernel(
             d = at - j  # less 1
             alive = hurdles_before == column(hurdles, j, at)[:, None]
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
-            since = begin_of((step + j)[None, :], step + at, length, direction)
+            begun = begin_of((step + j)[None, :], step + at, length, direction)
             weight_m, weight_e = duration_weight(
-                weights, b, since, d[None, :], c[:, None], T, K, C, counts, DURATIONS
+                weights, b, begun, d[None, :], c[:, None], T, K, C, counts, DURATIONS
             )
             closed_m, closed_e = sum_wide(open_m * weight_m, open_e + weight_e, 1)
             closed_m, closed_e = add_wide(closed_m, closed_e, column(older_m, j, at), column(older_e, j, at))

@@ -155,8 +155,8 @@ def begin_of(first, last, length, direction):
 
 
 @triton.jit
-def lasting(b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
-    """Where that of segments stands which begin at `s` and last `d + 1` positions, and what is there."""
+def duration_place(b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
+    """The place of what segments have that begin at `s` and last `d + 1` positions, and whether it is one."""
     place = d * C + c
     if DURATIONS == BY_SEQUENCE:
         place += b.to(tl.int64) * K * C
@@ -169,6 +169,6 @@ def lasting(b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
 @triton.jit
 def duration_weight(weights, b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
     """The exponentials of the durations `d`, which count from 0, of segments that begin at `s`."""
-    place, mask = lasting(b, s, d, c, T, K, C, mask, DURATIONS)
+    place, mask = duration_place(b, s, d, c, T, K, C, mask, DURATIONS)
     mantissa = tl.load(weights.duration_m + place, mask=mask, other=0.0)
     return mantissa, tl.load(weights.duration_e + place, mask=mask, other=NOTHING)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.scan import column
-from semicrf_triton.kernels.terms import lasting, length_of, pairs, read_cuts, read_levels
+from semicrf_triton.kernels.terms import duration_place, length_of, pairs, read_cuts, read_levels
 from semicrf_triton.kernels.wide import fixed_point, load_scores
 
 _FARTHEST = 2**60
@@ -48,7 +48,7 @@ def fixed_kernel(score_ptr, fixed_ptr, count, BLOCK: tl.constexpr):
 @triton.jit
 def load_duration(duration_ptr, b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
     """Scores of the durations `d`, which count from 0, of segments that begin at `s`."""
-    place, mask = lasting(b, s, d, c, T, K, C, mask, DURATIONS)
+    place, mask = duration_place(b, s, d, c, T, K, C, mask, DURATIONS)
     return tl.load(duration_ptr + place, mask=mask, other=FORBIDDEN)
 
 

@@ -29,7 +29,7 @@ from semicrf_triton.launch.posteriors import (
     summed,
 )
 from semicrf_triton.launch.scan import Scanned
-from semicrf_triton.launch.terms import within
+from semicrf_triton.launch.terms import masked_beyond
 
 Given = tuple[Tensor | None, ...]
 """Values of `Statistics`, in their order."""
@@ -41,8 +41,8 @@ def covariances(scanned: Scanned, given: Given, boundaries: bool) -> Statistics:
     blocks = scanned.blocks
     given = tuple(None if value is None else value.float().contiguous() for value in given)
     durations = given[4]
-    if durations is not None and scanned.durations == BY_SEGMENT.value:
-        given = (*given[:4], within(durations, scanned.terms.lengths, 0.0), *given[5:])
+    if durations is not None and scanned.kind == BY_SEGMENT.value:
+        given = (*given[:4], masked_beyond(durations, scanned.terms.lengths, 0.0), *given[5:])
     scale, unit = scales(scanned, given)
     values = Values._make((*given, scale))
     counts = counted(scanned, True)
@@ -73,6 +73,8 @@ def covariances(scanned: Scanned, given: Given, boundaries: bool) -> Statistics:
         BY_POSITION=scanned.by_position, **of_all(scanned),
     )  # fmt: skip
     durations = durations_by(duration_covariance_kernel, scanned, counts, values, means, found)
+    if scanned.kind == BY_SEGMENT.value:
+        durations = durations + nothing
     last = (lengths_of(scanned, scale.device) - 1).clamp(min=0)[:, None, None].expand(batch, 1, classes)
     nowhere = found.position.new_empty(batch, 0, classes)
     return Statistics(
@@ -97,7 +99,7 @@ def means_of(scanned: Scanned, values: Values, begins: Tensor, ends: Tensor) -> 
     found = Means(empty(time, classes), empty(time, classes), empty(classes), empty())
     means_kernel[(batch, 2)](
         *scans_of(scanned), values, found, begins, ends, *sizes_of(scanned),
-        BY_POSITION=scanned.by_position, DURATIONS=scanned.durations,
+        BY_POSITION=scanned.by_position, DURATIONS=scanned.kind,
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
     )  # fmt: skip
     return found

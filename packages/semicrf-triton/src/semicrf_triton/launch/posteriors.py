@@ -75,7 +75,7 @@ def of_all(scanned: Scanned) -> dict[str, int]:
 
 def of_segments(scanned: Scanned) -> dict[str, int]:
     """How it takes the segments of a chunk."""
-    return {"DURATIONS": scanned.durations, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
+    return {"DURATIONS": scanned.kind, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
 
 
 def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
@@ -85,7 +85,7 @@ def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
     """
     batch, time, max_duration, classes = scanned.shape
     blocks = scanned.blocks
-    each = scanned.durations == BY_SEGMENT.value
+    each = scanned.kind == BY_SEGMENT.value
     # spans so long that their sums are small beside emissions
     span = blocks.chunk * triton.cdiv(4 * max_duration, blocks.chunk)
     parts = max(triton.cdiv(time, span), 1)

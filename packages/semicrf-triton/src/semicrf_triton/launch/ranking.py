@@ -9,24 +9,25 @@ from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.launch.blocks import lists_for, options
-from semicrf_triton.launch.terms import LARGEST, fixed_of, kind_of, prepared, terms_of
+from semicrf_triton.launch.terms import LARGEST, fixed_of, kind_of, terms_of
 from semicrf_triton.launch.viterbi import POSITIONS
 
 
-def ranking(potentials: Potentials[Tensor], k: int) -> tuple[Tensor, Tensor, Tensor]:
+def ranking(given: Potentials[Tensor], k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Labels and durations of the k best, each `(k, B, T)` int64, and which of them there are, `(k, B)`.
+
+    Of terms that are `prepared`.
 
     Raises: ValueError for more labels, ranks or durations than the kernels hold.
     """
-    batch, time, classes = potentials.shape
-    max_duration = potentials.max_duration
+    batch, time, classes = given.shape
+    max_duration = given.max_duration
     lists = lists_for(classes, k)
     if min(time, max_duration) * lists.ranks >= LARGEST:
         raise ValueError(
             f"K = {max_duration} durations of k = {k} ranks are more than the GPU kernels can number: "
             "use backend='eager', or move the tensors to the CPU"
         )
-    given = prepared(potentials)
     device = given.emissions.device
     rows = max(min(time, max_duration + lists.tile), 1)
     window = torch.empty((batch, rows, classes, lists.ranks), dtype=torch.int64, device=device)

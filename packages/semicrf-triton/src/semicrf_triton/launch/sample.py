@@ -24,7 +24,7 @@ def samples(scanned: Scanned, uniforms: Tensor) -> tuple[Tensor, Tensor]:
             scanned.terms, scanned.weights, scanned.opens, scanned.sums,
             numbers, labels, durations,
             scanned.opens.mantissa.shape[2], batch, time, max_duration, classes,
-            BY_POSITION=scanned.by_position, DURATIONS=scanned.durations,
+            BY_POSITION=scanned.by_position, DURATIONS=scanned.kind,
             BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_D=blocks.durations, **options(blocks.helpers),
         )  # fmt: skip
     return labels, durations

@@ -26,7 +26,7 @@ class Scanned(NamedTuple):
 
     shape: tuple[int, int, int, int]  # B, T, K, C
     by_position: bool  # transitions
-    durations: int  # their kind
+    kind: int  # of durations
     blocks: Blocks
     terms: Terms
     weights: Weights
@@ -61,7 +61,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     found = Scanned(
         shape=(batch, time, max_duration, classes),
         by_position=given.transition.ndim == 4,
-        durations=kind_of(given.duration),
+        kind=kind_of(given.duration),
         blocks=blocks,
         terms=terms_of(given),
         weights=weights_of(given),
@@ -84,10 +84,10 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     scan_kernel[(batch, directions)](
         found.terms, found.weights, found.opens, found.sums, found.passed,
         frames * frame, time, max_duration, classes,
-        BY_POSITION=found.by_position, DURATIONS=found.durations, CHUNK=blocks.chunk,
+        BY_POSITION=found.by_position, DURATIONS=found.kind, CHUNK=blocks.chunk,
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, **options(blocks.warps),
     )  # fmt: skip
-    if found.durations == BY_SEGMENT.value:
+    if found.kind == BY_SEGMENT.value:
         unfit = ~(given.duration < math.inf).flatten(1).all(1)
         found.sums.factor.masked_fill_(unfit[:, None], math.nan)
     return found

@@ -31,15 +31,15 @@ def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
                 f"{name} * C = {count * classes} is more than the GPU kernels can number, {LARGEST}: "
                 "use backend='eager', or move the tensors to the CPU"
             )
-    given = potentials.map(lambda term: term.detach().contiguous())
+    given = potentials.map(torch.Tensor.detach)
     if given.lengths is not None:
         given = replace(given, lengths=given.lengths.long().clamp(0, time))
     if kind_of(given.duration) == BY_SEGMENT.value:
-        given = replace(given, duration=within(given.duration, given.lengths, -torch.inf))
+        given = replace(given, duration=masked_beyond(given.duration, given.lengths, -torch.inf))
     if given.cuts is not None:
         before_first = torch.arange(time, device=given.cuts.device) == 0
         given = replace(given, cuts=given.cuts & ~before_first)
-    return given
+    return given.map(torch.Tensor.contiguous)
 
 
 def terms_of(given: Potentials[Tensor]) -> Terms:
@@ -67,7 +67,7 @@ def kind_of(duration: Tensor) -> int:
     return duration.ndim - 2
 
 
-def within(each: Tensor, lengths: Tensor | None, beyond: float) -> Tensor:
+def masked_beyond(each: Tensor, lengths: Tensor | None, beyond: float) -> Tensor:
     """Numbers of segments, `(B, T, K, C)`, but another one for those that end past their sequence."""
     batch, time, max_duration, _ = each.shape
     place = torch.arange(time, device=each.device)
