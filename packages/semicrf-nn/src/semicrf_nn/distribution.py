@@ -146,6 +146,8 @@ class SemiCRF(Inference):
     def position_entropy(self) -> Tensor:
         """`(B, T)` nats: how unsure the label of each position is by itself, 0 past the lengths.
 
+            position_entropy[t] = -sum_c p(label at t = c) log p(label at t = c)
+
         Differentiable. Cost: that of `posteriors`.
         """
         return entropy_of_labels(self.posteriors.position)
@@ -172,7 +174,12 @@ class SemiCRF(Inference):
         return expected_cost(posteriors._replace(durations=own), segments, costs)
 
     def uniform(self) -> SemiCRF:
-        """The distribution under which everything that is allowed is equally probable."""
+        """The distribution under which everything that is allowed is equally probable.
+
+            p(y) = 1 / (how many segmentations are allowed)
+
+        Its `log_partition` is the log of that number, and its entropy too. Cost: O(B T C) to make.
+        """
         return self._with(without_scores(self.potentials), self.censoring.unweighted)
 
     def score(self, segments: Segments) -> Tensor:

@@ -90,10 +90,13 @@ class Inference(Distribution):
 
     @property
     def posteriors(self) -> Posteriors:
-        """Expected counts: position, begins, ends `(B, T, C)`, transitions and durations.
+        """Expected counts: of every part of a segmentation, how often it occurs on average.
 
-        They are the derivatives of `log_partition` by emissions, begin, finish, transition and, where nothing
-        is censored, duration.
+            posteriors[part] = sum_y p(y) * (how often y has the part)
+
+        position, begins, ends `(B, T, C)`; transitions `(B, C, C)`, or as their term has them with more axes;
+        durations `(B, K, C)`, or `(B, T, K, C)`. They are the derivatives of `log_partition` by emissions,
+        begin, finish, transition and, where nothing is censored, duration.
         Cost: O(B T C (K + C)) time.
         """
         return self.censoring.copies.summed(self._backend.posteriors.of(self._unfolded))
@@ -117,7 +120,9 @@ class Inference(Distribution):
     def expected_counts(self) -> Tensor:
         """`(B, C)` expected number of segments of each label.
 
-        Cost: that of `posteriors`.
+            expected_counts[c] = sum_t posteriors.begins[t, c]
+
+        Differentiable. Cost: that of `posteriors`.
         """
         return self.posteriors.begins.sum(1)
 
@@ -197,7 +202,8 @@ class Inference(Distribution):
         """`sum_y p(y) log(p(y) / q(y))`, q being the other: `(B,)` float64 nats, exact at any length.
 
         `cross_entropy(other) - entropy()` without its cancellation: 0 for equal potentials. It is what
-        `torch.distributions.kl_divergence(p, q)` answers. Arguments and errors are those of `cross_entropy`.
+        `torch.distributions.kl_divergence(p, q)` answers. Arguments, errors and cost are those of
+        `cross_entropy`.
         """
         ours, theirs = self._beside(other)
         return self._backend.kl_divergence.of(ours, other=theirs)
