@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
 import torch
-from array_api_compat import torch as namespace
 from torch import Tensor, nn
 
 from semicrf_nn.constraints import positive
 from semicrf_nn.plots import plot_durations
-from semicrf_spec.operators import can_look
-from semicrf_spec.semirings import logsumexp
+from semicrf_spec.operators import can_look, logsumexp
 
 SegmentLists = Iterable[Iterable[tuple[int, int, int]]]
 
@@ -267,8 +265,7 @@ class MixtureDurations(Durations):
     def scores(self, d: Tensor) -> Tensor:
         """`log sum_m softmax(weight)_m p_m(d)`."""
         each = torch.stack([component() for component in self.components]).double()
-        found: Tensor = logsumexp(self.weight.double().log_softmax(0)[:, None] + each, 0, namespace=namespace)
-        return found
+        return logsumexp(self.weight.double().log_softmax(0)[:, None] + each, 0)
 
     def fit(self, segments: SegmentLists) -> Self:
         """Move the parameters to where given segments are most likely, and return this.

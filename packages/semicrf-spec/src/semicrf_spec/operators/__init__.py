@@ -21,6 +21,7 @@ from semicrf_spec.operators.gold import agreeing, lengths_of, score, score_at, s
 from semicrf_spec.operators.ranking import Rank, ranking
 from semicrf_spec.operators.sampling import Draw, first_above, sampling
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation, check_label_grid
+from semicrf_spec.operators.sums import logsumexp
 
 __all__ = [
     "NO_LABEL",
@@ -50,6 +51,7 @@ __all__ = [
     "kl_divergence_by",
     "lengths_of",
     "log_partition",
+    "logsumexp",
     "on_device",
     "over_terms",
     "posteriors",

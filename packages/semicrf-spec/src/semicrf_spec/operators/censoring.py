@@ -8,14 +8,13 @@ from itertools import product
 from typing import Any
 
 import torch
-from array_api_compat import torch as namespace
 from torch import Tensor
 
 from semicrf_spec.operators.expectations import Posteriors
 from semicrf_spec.operators.gold import score_at, sound
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation
+from semicrf_spec.operators.sums import logsumexp
 from semicrf_spec.potentials import Potentials
-from semicrf_spec.semirings import logsumexp
 
 Side = bool | Tensor
 """Whether sequences are cut off on one side: all alike, or `(B,)` booleans."""
@@ -201,7 +200,7 @@ def survivors(duration: Tensor, best: bool = False) -> Tensor:
     while reach < duration.shape[-2]:
         beyond = torch.full_like(found[..., :reach, :], -math.inf)
         both = torch.stack([found, torch.cat([found[..., reach:, :], beyond], -2)])
-        found = both.amax(0) if best else logsumexp(both, 0, namespace=namespace)
+        found = both.amax(0) if best else logsumexp(both, 0)
         reach *= 2
     return found
 
