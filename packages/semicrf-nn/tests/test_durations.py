@@ -177,6 +177,20 @@ def test_what_all_components_forbid_is_forbidden_and_the_rest_is_learned():
     assert (mixture()[:2] == -torch.inf).all()
 
 
+def test_a_component_is_fitted_to_what_it_allows_and_another_takes_the_rest():
+    class Tilted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.zeros(1, 1))
+
+        def forward(self, d):
+            return torch.where(d < 3.0, -torch.inf, d * self.slope)
+
+    parts = [CallableDurations(1, 8, Tilted()), PoissonDurations(1, 8)]
+    fitted = MixtureDurations.from_segments([[(0, 1, 0)] * 5 + [(0, 6, 0)] * 5], parts)
+    assert fitted()[[0, 5], 0].exp().sum() > 0.5
+
+
 def test_a_function_with_forbidden_durations_is_fitted_to_segments_that_it_allows():
     class Tilted(torch.nn.Module):
         def __init__(self):

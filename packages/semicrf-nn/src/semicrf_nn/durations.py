@@ -271,16 +271,20 @@ class MixtureDurations(Durations):
         """Move the parameters to where given segments are most likely, and return this.
 
         Components are fitted by themselves first, each to a part of every label's segments, the first to the
-        shortest: of one family they would never part ways. Arguments, errors and cost are those of
-        `Durations.fit`.
+        shortest, less those that it forbids: of one family they would never part ways. Arguments, errors and
+        cost are those of `Durations.fit`.
         """
         lists = [list(sequence) for sequence in segments]
         count_durations(lists, self.num_classes, self.max_duration)
         shortest_first = sorted((s for sequence in lists for s in sequence), key=lambda s: s[1] - s[0])
         by_label = [[s for s in shortest_first if s[2] == c] for c in range(self.num_classes)]
+        count = len(self.components)
         for m, component in enumerate(self.components):
-            bounds = ((len(own) * i // len(self.components) for i in (m, m + 1)) for own in by_label)
-            cast(Durations, component).fit(own[slice(*b)] for own, b in zip(by_label, bounds, strict=True))
+            allowed = (component() > -torch.inf).tolist()
+            parts = [own[len(own) * m // count : len(own) * (m + 1) // count] for own in by_label]
+            cast(Durations, component).fit(
+                [(start, end, c) for start, end, c in part if allowed[end - start - 1][c]] for part in parts
+            )
         return super().fit(lists)
 
 

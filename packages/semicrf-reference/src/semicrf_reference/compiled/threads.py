@@ -55,7 +55,7 @@ def run(
         work()
     finally:
         begun = [helper for helper in helpers if not helper.cancel()]
-        if begun:
+        if begun:  # to wait for nobody costs as much as a short scan
             wait(begun)
     for helper in begun:
         helper.result()

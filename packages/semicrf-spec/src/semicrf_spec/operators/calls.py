@@ -83,7 +83,7 @@ def _with_of(call: Callable[..., R], of: Callable[..., R]) -> OverTerms[R]:
     """The call, and the same of `Potentials` beside it, which is known by its name."""
     of.__name__, of.__qualname__, of.__module__ = "of", f"{call.__qualname__}.of", call.__module__
     of.__doc__ = f"`{call.__name__}` of `Potentials`, and of its options by name."
-    call.of = of  # type: ignore[attr-defined]
+    call.of = of  # type: ignore[attr-defined]  # what makes it `OverTerms`
     return cast(OverTerms[R], call)
 
 
