@@ -102,7 +102,7 @@ def of_blocks(
     def variant(kernel: Any, types: tuple[Any, ...], warps: int, **constants: Any) -> Variant:
         return Variant(kernel, what, types, constants, warps)
 
-    yield variant(scan_kernel, (*scanned, passed, *sizes), blocks.warps, **flags, **wide, **chunk)
+    yield variant(scan_kernel, (*scanned, passed, LONGS, *sizes), blocks.warps, **flags, **wide, **chunk)
     arguments = (*scanned, passed, counts, *sizes)
     yield variant(boundary_kernel, arguments, blocks.helpers, **flags, **chunk, **at, **deep)
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
@@ -123,7 +123,7 @@ def of_blocks(
     arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
     of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_D": blocks.durations}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
-    arguments = (terms, FLOATS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
+    arguments = (terms, FLOATS, LONGS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
     yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
 
 

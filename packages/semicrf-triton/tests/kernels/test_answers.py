@@ -77,7 +77,7 @@ def assert_answered_as_by_the_oracle(terms, *, same_path=False):
     assert torch.equal(total.cpu(), operators.log_partition(*terms.terms()).cpu())
     exact = eager.posteriors(**named)
     time = on_cpu.emissions.shape[1]
-    first = exact.begins[:, 0] if time else total[:, None] * 0.0
+    first = exact.begins[:, 0] if time else expected[:, None] * 0.0
     last = exact.ends[sequences, lengths - 1] * (lengths > 0)[:, None] if time else first
     wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations, first, last)
     names = ("position", "begins", "ends", "transitions", "durations", "first", "last")

@@ -18,8 +18,9 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.means import duration_value, likeliest, rounded, transition_value
-from semicrf_triton.kernels.open import open_of
+from semicrf_triton.kernels.open import frames_between, open_of
 from semicrf_triton.kernels.posteriors import (
+    SPAN,
     UNIT,
     load_normed,
     row,
@@ -73,16 +74,18 @@ def sum_worths(
     inside = ((x >= 0) & (x < length))[:, None] & (c < C)[None, :]
     own_open = tl.load(own_ptr + x[:, None] * C + c[None, :], mask=inside, other=0) - center[None, :]
     total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
-    for first in range(0, tl.minimum(K, length - nearest), BLOCK_D):
-        d = first + tl.arange(0, BLOCK_D)
-        found = segments(
-            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
-            DURATIONS,
-        )  # fmt: skip
-        found = worths(
-            values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS
-        )
-        total += tl.sum(rounded(found), axis=1)
+    longest = tl.minimum(K, length - nearest)
+    for span in range(0, longest, SPAN):
+        frames = frames_between(own_e, own_passed, other, length - 1 - nearest - span, c, C)
+        for first in range(span, tl.minimum(span + SPAN, longest), BLOCK_D):
+            d = first + tl.arange(0, BLOCK_D)
+            found = segments(
+                weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS
+            )
+            found = worths(
+                values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS
+            )
+            total += tl.sum(rounded(found), axis=1)
     return total
 
 
@@ -244,8 +247,9 @@ def duration_covariance_kernel(
     for start in range(part * span, tl.minimum((part + 1) * span, length), BLOCK_T):
         s = start + i
         own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
+        frames = frames_between(own_e, own_passed, backward, length - 1 - start - block * BLOCK_D, c, C)
         found = segments(
-            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, 0, T, K, C, c, DURATIONS
+            weights, own_m, norm_m, backward, frames, b, s, d, length, 0, T, K, C, c, DURATIONS
         )
         at_chunk = b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK
         center = tl.load(covariances.center + at_chunk) - passed

@@ -78,3 +78,52 @@ def load_open(opens, row, c, C, mask):
     frame = tl.load(opens.frame + at_frame, mask=mask, other=0)
     hurdles = tl.load(opens.hurdles + at_frame, mask=mask, other=0)
     return mantissa, frame + exponent, hurdles + count
+
+
+class Frames(NamedTuple):
+    """Two frames of a scan as entries of another meet them, and the row at which the later one begins.
+
+    The exponents, `(X, C)` int32, are to be added to those of products with an entry of the frame. What is
+    taken off a packed entry leaves its exponent where as many hurdles are before it as the first of the two
+    has behind, else too much.
+    """
+
+    later: Any
+    later_e: Any
+    later_shift: Any
+    early_e: Any
+    early_shift: Any
+
+
+@triton.jit
+def frame_between(own_e, own_passed, other, frame, c, C):
+    """What entries `(X, C)` of one scan and all of those of one frame of another have in common."""
+    place, mask = frame * C + c, (c < C) & (frame + 0 * c >= 0)
+    exponent = own_e + tl.load(other.frame + place, mask=mask, other=0)[None, :]
+    hurdles = own_passed - tl.load(other.hurdles + place, mask=mask, other=0)[None, :]
+    possible = (hurdles >= 0) & (hurdles <= LARGEST_COUNT)
+    exponent = tl.minimum(tl.maximum(exponent, NOTHING), -NOTHING).to(tl.int32)
+    return tl.where(possible, exponent, NOTHING), tl.where(possible, hurdles, 0) << COUNT_BITS
+
+
+@triton.jit
+def frames_between(own_e, own_passed, other, last, c, C):
+    """The two frames that end with the one of the row `last` of the other scan."""
+    later = tl.maximum(last, 0) // FRAME
+    later_e, later_shift = frame_between(own_e, own_passed, other, later, c, C)
+    early_e, early_shift = frame_between(own_e, own_passed, other, later - 1, c, C)
+    return Frames(later * FRAME, later_e, later_shift, early_e, early_shift)
+
+
+@triton.jit
+def load_between(other, frames, y, c, C, mask):
+    """Entries in the rows `(X, D)` of two frames, `(X, D, C)`: mantissas, exponents of products, and whether
+    no hurdle is between.
+    """
+    in_later = (y >= frames.later)[:, :, None]
+    between = tl.where(in_later, frames.later_e[:, None, :], frames.early_e[:, None, :])
+    shift = tl.where(in_later, frames.later_shift[:, None, :], frames.early_shift[:, None, :])
+    place = y[:, :, None] * C + c[None, None, :]
+    mantissa = tl.load(other.mantissa + place, mask=mask, other=0.0)
+    exponent = tl.load(other.packed + place, mask=mask, other=0) - shift
+    return mantissa, exponent + between, (exponent >= -LARGEST) & (exponent < LARGEST)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.open import load_open, open_of, relative
+from semicrf_triton.kernels.open import frames_between, load_between, load_open, open_of, relative
 from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
     UNSEEN,
@@ -46,6 +46,9 @@ UNIT = tl.constexpr(2.0**-_UNIT_BITS)
 INTEGER = tl.constexpr(2.0**23)
 """What makes an integer of a float32 of at least 1."""
 INTEGER_SHIFT = tl.constexpr(_UNIT_BITS - 23)
+
+SPAN = tl.constexpr(8)
+"""Durations whose segments from up to 8 positions have their other ends in two frames."""
 
 
 class Counts(NamedTuple):
@@ -79,36 +82,37 @@ def load_normed(own, sums, b, x, length, c, C):
 
 
 @triton.jit
+def units_of(mantissa, exponent, allowed):
+    """`mantissa * 2**exponent` in units, of mantissas below 16; 0 where it is not allowed."""
+    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
+    return tl.where(allowed & (exponent <= 0), units >> tl.minimum(-exponent, 63), 0)
+
+
+@triton.jit
 def probability(own_m, own_e, own_passed, other_m, other_e, other_passed, weight_m, weight_e):
     """In units: that of segments that are open at both ends, from either end the same bits."""
-    mantissa = (own_m * other_m) * weight_m
     exponent = own_e + other_e + weight_e.to(tl.int64)
-    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
-    allowed = (own_passed == other_passed) & (exponent <= 0)
-    return tl.where(allowed, units >> tl.minimum(-exponent, 63), 0)
+    return units_of((own_m * other_m) * weight_m, exponent, own_passed == other_passed)
 
 
 @triton.jit
 def segments(
-    weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
-    DURATIONS: tl.constexpr,
-):  # fmt: skip
+    weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS: tl.constexpr
+):
     """`(X, D, C)`, in units: the probability of a segment of `d + 1` positions that is open after `x` steps.
 
-    Its other end is open after the steps of the other scan that are left.
+    Its other end is open after the steps of the other scan that are left, in one of two frames.
     """
     y = (length - 1 - x)[:, None] - d[None, :]
     mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
-    other_m, other_e, other_passed = load_open(other, y[:, :, None], c[None, None, :], C, mask)
+    other_m, exponent, no_hurdle = load_between(other, frames, y, c, C, mask)
     known = (d < K)[None, :, None] & (c < C)[None, None, :]
     begun = tl.where(direction == 0, x[:, None], y)[:, :, None]
     weight_m, weight_e = duration_weight(
         weights, b, begun, d[None, :, None], c[None, None, :], T, K, C, known, DURATIONS
     )
-    return probability(
-        own_m[:, None, :], own_e[:, None, :], own_passed[:, None, :], other_m, other_e, other_passed,
-        weight_m * norm_m[None, None, :], weight_e,
-    )  # fmt: skip
+    mantissa = (own_m[:, None, :] * other_m) * (weight_m * norm_m[None, None, :])
+    return units_of(mantissa, exponent + weight_e, no_hurdle)
 
 
 @triton.jit
@@ -119,13 +123,15 @@ def sum_segments(
     """`(X, C)`, in units: the probability that a segment opens after `x` steps, at least `nearest`."""
     own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
     total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
-    for first in range(0, tl.minimum(K, length - nearest), BLOCK_D):
-        d = first + tl.arange(0, BLOCK_D)
-        found = segments(
-            weights, own_m, own_e, own_passed, norm_m, other, b, x, d, length, direction, T, K, C, c,
-            DURATIONS,
-        )  # fmt: skip
-        total += tl.sum(found, axis=1)
+    longest = tl.minimum(K, length - nearest)
+    for span in range(0, longest, SPAN):
+        frames = frames_between(own_e, own_passed, other, length - 1 - nearest - span, c, C)
+        for first in range(span, tl.minimum(span + SPAN, longest), BLOCK_D):
+            d = first + tl.arange(0, BLOCK_D)
+            found = segments(
+                weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS
+            )
+            total += tl.sum(found, axis=1)
     return total
 
 
@@ -289,18 +295,22 @@ def duration_kernel(
     length = length_of(terms, b, T)
     forward, backward = open_of(opens, 2 * b, rows, C), open_of(opens, 2 * b + 1, rows, C)
     total = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
-    for start in range(part * span, tl.minimum((part + 1) * span, length), BLOCK_T):
-        s = start + i
-        own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
-        found = segments(
-            weights, own_m, own_e, own_passed, norm_m, backward, b, s, d, length, 0, T, K, C, c, DURATIONS
-        )
-        drift = tl.load(counts.cover + b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK)
-        if DURATIONS == BY_SEGMENT:
-            each = found.to(tl.float32) * (UNIT / drift)
-            store_segments(durations_ptr, each, b, s, d, c, length, T, K, C)
-        else:
-            total += tl.sum(found, axis=0).to(tl.float32) * (UNIT / drift)
+    for chunk in range(part * span, tl.minimum((part + 1) * span, length), CHUNK):
+        drift = tl.load(counts.cover + b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + chunk // CHUNK)
+        units = tl.zeros([BLOCK_T, BLOCK_D, BLOCK_C], tl.int64)
+        for start in range(chunk, tl.minimum(chunk + CHUNK, length), BLOCK_T):
+            s = start + i
+            own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
+            frames = frames_between(own_e, own_passed, backward, length - 1 - start - block * BLOCK_D, c, C)
+            found = segments(
+                weights, own_m, norm_m, backward, frames, b, s, d, length, 0, T, K, C, c, DURATIONS
+            )
+            if DURATIONS == BY_SEGMENT:
+                each = found.to(tl.float32) * (UNIT / drift)
+                store_segments(durations_ptr, each, b, s, d, c, length, T, K, C)
+            else:
+                units += found
+        total += tl.sum(units.to(tl.float32), axis=0) * (UNIT / drift)
     if DURATIONS != BY_SEGMENT:
         place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
         tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])

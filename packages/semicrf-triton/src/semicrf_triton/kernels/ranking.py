@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.scan import column
+from semicrf_triton.kernels.scan import column, running_sum
 from semicrf_triton.kernels.terms import length_of, read_cuts, read_levels
 from semicrf_triton.kernels.viterbi import (
     FORBIDDEN,
@@ -115,7 +115,7 @@ def rank_kernel(
         place = (b.to(tl.int64) * T + step + j)[None, :] * C + c[:, None]
         own, forbidding, _ = read_levels(terms.emissions, place, mask, 0, True)
         cut = read_cuts(terms, b, step + j, T, step + j < length)
-        after, hurdles = tl.cumsum(own, axis=1), tl.cumsum(forbidding + cut[None, :], axis=1)
+        after, hurdles = running_sum(own), running_sum(forbidding + cut[None, :])
         enter = settle(boundary_score(terms.begin, place, mask) - (after - own))
         leave = settle(boundary_score(terms.finish, place, mask) + after)
         through, passed = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1)

@@ -43,8 +43,10 @@ from semicrf_triton.kernels.wide import (
     NOTHING,
     add_wide,
     normal,
+    packed,
     power_of_fixed,
     sum_wide,
+    unpacked,
 )
 
 
@@ -78,6 +80,27 @@ def column(tile, j, at):
 
 
 @triton.jit
+def running_sum(tile):
+    """Of the columns; of a single one the compiler makes none."""
+    if tile.shape[1] > 1:
+        tile = tl.cumsum(tile, axis=1)
+    return tile
+
+
+@triton.jit
+def larger(a, b):
+    """The larger of two."""
+    return tl.maximum(a, b)
+
+
+@triton.jit
+def reach_of(forbidding, cut, j):
+    """The first column from which a segment reaches each column of a tile without a hurdle between."""
+    behind = tl.where(forbidding > 0, (j + 1)[None, :], tl.where(cut > 0, j, 0)[None, :])
+    return tl.associative_scan(behind, 1, larger)
+
+
+@triton.jit
 def sum_open(
     weights, opens, b, c, j, step, exponent, hurdles, length, direction, rows, T, K, C,
     DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -108,7 +131,7 @@ def sum_open(
 
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def scan_kernel(
-    terms, weights, opens, sums, passed_emissions, rows, T, K, C,
+    terms, weights, opens, sums, passed_emissions, tile_ptr, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -118,6 +141,7 @@ def scan_kernel(
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     opens = open_of(opens, scan, rows, C)
+    tile_ptr += scan * (BLOCK_T * C)
 
     start_m, start_e = label_weight(terms.start, c, C)
     end_m, end_e = label_weight(terms.end, c, C)
@@ -151,38 +175,40 @@ def scan_kernel(
         cut = read_cuts(terms, b, edge, T, (step + j < length) & (edge < length))
         after, hurdles = rest[:, None] + tl.cumsum(own, axis=1), tl.cumsum(forbidding + cut[None, :], axis=1)
         before, hurdles_before = after - own, hurdles - forbidding
+        reach = reach_of(forbidding, cut, j)
         enter_m, enter_e = boundary_weight(terms, place, mask, direction, -before)
         leave_m, leave_e = boundary_weight(terms, place, mask, 1 - direction, after)
+        tl.store(tile_ptr + j[None, :] * C + c[:, None], packed(enter_m, enter_e), mask=c[:, None] < C)
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
-        older_m, older_e = sum_open(
+        ended_m, ended_e = sum_open(
             weights, opens, b, c, j, step, scale - whole, passed, length, direction, rows, T, K, C,
             DURATIONS, BLOCK_K,
         )  # fmt: skip
-        older_m = tl.where(hurdles > 0, 0.0, older_m)
-        older_e = tl.where(hurdles > 0, NOTHING, older_e)
+        ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m * leave_m), ended_e + leave_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
-        open_m = tl.zeros([BLOCK_C, BLOCK_T], tl.float32)
-        open_e = tl.full([BLOCK_C, BLOCK_T], NOTHING, tl.int32)
+        tl.debug_barrier()
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            new_m, new_e = normal(star_m * column(enter_m, j, at), star_e + column(enter_e, j, at))
-            open_m = tl.where(j[None, :] == at, new_m[:, None], open_m)
-            open_e = tl.where(j[None, :] == at, new_e[:, None], open_e)
-            d = at - j  # less 1
-            alive = hurdles_before == column(hurdles, j, at)[:, None]
-            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
-            begun = begin_of((step + j)[None, :], step + at, length, direction)
+            entering = tl.load(tile_ptr + at * C + c, mask=c < C, other=0)
+            d = j - at  # less 1
+            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
+            begun = begin_of(step + at, (step + j)[None, :], length, direction)
             weight_m, weight_e = duration_weight(
                 weights, b, begun, d[None, :], c[:, None], T, K, C, counts, DURATIONS
             )
-            closed_m, closed_e = sum_wide(open_m * weight_m, open_e + weight_e, 1)
-            closed_m, closed_e = add_wide(closed_m, closed_e, column(older_m, j, at), column(older_e, j, at))
-            closed_m, closed_e = normal(closed_m * column(leave_m, j, at), closed_e + column(leave_e, j, at))
             if BY_POSITION:
                 boundary = tl.where(direction == 0, tl.minimum(step + at + 1, T - 1), length - 1 - step - at)
                 matrix_m, matrix_e = transition_weight(weights, b, boundary, T, C, c, direction, BY_POSITION)
                 unfit += tl.where(step + at + 1 < length, tl.sum(tl.where(matrix_m >= 0.0, 0, 1)), 0)
+            new_m, new_e = unpacked(entering)
+            new_m, new_e = normal(star_m * new_m, star_e + new_e)
+            new = packed(new_m, new_e)[:, None]
+            tl.store(tile_ptr + at * C + c[:, None], new, mask=c[:, None] < C)
+            new_m, new_e = unpacked(new)
+            new_m, new_e = new_m * (weight_m * leave_m), new_e + (weight_e + leave_e)
+            ended_m, ended_e = add_wide(ended_m, ended_e, new_m, new_e)
+            closed_m, closed_e = unpacked(column(packed(ended_m, ended_e), j, at))
             star_m, star_e = sum_wide(closed_m[:, None] * matrix_m, closed_e[:, None] + matrix_e, 0)
 
         if step // FRAME * FRAME == step:
@@ -192,6 +218,8 @@ def scan_kernel(
             chunk = (scan.to(tl.int64) * tl.cdiv(T, CHUNK) + step // CHUNK) * C + c
             tl.store(passed_emissions.whole + chunk, whole, mask=c < C)
             tl.store(passed_emissions.rest + chunk, rest, mask=c < C)
+        tl.debug_barrier()
+        open_m, open_e = unpacked(tl.load(tile_ptr + j[None, :] * C + c[:, None], mask=mask, other=0))
         open_e += relative(scale - whole - frame)[:, None]
         hurdles_before += (passed - passed_at_frame)[:, None]
         row = ((step + j) % rows)[None, :]

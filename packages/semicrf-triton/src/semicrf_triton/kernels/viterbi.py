@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.scan import column
+from semicrf_triton.kernels.scan import column, reach_of
 from semicrf_triton.kernels.terms import duration_place, length_of, pairs, read_cuts, read_levels
 from semicrf_triton.kernels.wide import fixed_point, load_scores
 
@@ -112,7 +112,7 @@ def boundary_score(score_ptr, place, mask):
 
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def viterbi_kernel(
-    terms, transition_ptr, duration_ptr, window_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
+    terms, transition_ptr, duration_ptr, window_ptr, tile_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -124,6 +124,7 @@ def viterbi_kernel(
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     window_ptr += b.to(tl.int64) * rows * C
+    tile_ptr += b * (BLOCK_T * C)
     star = label_score(terms.start, c, C)
     closed = tl.full([BLOCK_C], FORBIDDEN, tl.int64)
     matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
@@ -135,45 +136,49 @@ def viterbi_kernel(
         own, forbidding, _ = read_levels(terms.emissions, place, mask, 0, True)
         cut = read_cuts(terms, b, step + j, T, step + j < length)
         after, hurdles = tl.cumsum(own, axis=1), tl.cumsum(forbidding + cut[None, :], axis=1)
+        reach = reach_of(forbidding, cut, j)
         enter = settle(boundary_score(terms.begin, place, mask) - (after - own))
         leave = settle(boundary_score(terms.finish, place, mask) + after)
+        tl.store(tile_ptr + j[None, :] * C + c[:, None], enter, mask=c[:, None] < C)
         through, dead = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1) > 0
-        older, longer = best_open(
+        ended, lasted = best_open(
             duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
             DURATIONS, BLOCK_K,
         )  # fmt: skip
-        older = tl.where(hurdles > 0, FORBIDDEN, older)
+        ended = tl.where(hurdles > 0, FORBIDDEN, ended)
 
-        opened = tl.full([BLOCK_C, BLOCK_T], FORBIDDEN, tl.int64)
+        tl.debug_barrier()
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            opened = tl.where(j[None, :] == at, settle(star + column(enter, j, at))[:, None], opened)
-            d = at - j  # less 1
-            alive = hurdles - forbidding == column(hurdles, j, at)[:, None]
-            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & alive
-            score = opened + load_duration(
-                duration_ptr, b, (step + j)[None, :], d[None, :], c[:, None], T, K, C, counts, DURATIONS
+            entering = tl.load(tile_ptr + at * C + c, mask=c < C, other=FORBIDDEN)
+            d = j - at  # less 1
+            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
+            onward = load_duration(
+                duration_ptr, b, step + at, d[None, :], c[:, None], T, K, C, counts, DURATIONS
             )
-            best = tl.max(score, axis=1)
-            lasted = at + 1 - tl.max(tl.where(score == best[:, None], j[None, :], -1), axis=1)
-            before = column(older, j, at)
-            lasted = tl.where(best >= before, lasted, column(longer, j, at))
-            closed = settle(settle(tl.maximum(best, before)) + column(leave, j, at))
-            now = (b.to(tl.int64) * T + step + at) * C + c
-            tl.store(lasted_ptr + now, lasted, mask=c < C)
             if BY_POSITION:
                 matrix = transition_score(
                     transition_ptr, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION
                 )
+            opened = settle(star + entering)[:, None]
+            tl.store(tile_ptr + at * C + c[:, None], opened, mask=c[:, None] < C)
+            score = opened + onward
+            better = counts & (score >= ended)  # of equals the shorter, which begins later
+            ended, lasted = tl.where(better, score, ended), tl.where(better, d[None, :] + 1, lasted)
+            closed = column(settle(settle(ended) + leave), j, at)
             score = closed[:, None] + matrix
             best = tl.max(score, axis=0)
             label = tl.min(tl.where(score == best[None, :], c[:, None], BLOCK_C), axis=0)
             star = settle(best)
+            now = (b.to(tl.int64) * T + step + at) * C + c
             tl.store(
                 previous_ptr + now + C, label.to(tl.int8), mask=(c < C) & (0 * c + step + at + 1 < length)
             )
 
-        slot = ((step + j) % rows)[None, :] * C + c[:, None]
+        tl.store(lasted_ptr + place, lasted, mask=mask)
+        tl.debug_barrier()
+        opened = tl.load(tile_ptr + j[None, :] * C + c[:, None], mask=mask, other=FORBIDDEN)
         alive = hurdles - forbidding == column(hurdles, j, BLOCK_T - 1)[:, None]
+        slot = ((step + j) % rows)[None, :] * C + c[:, None]
         tl.store(window_ptr + slot, tl.where(alive, settle(opened + through[:, None]), FORBIDDEN), mask=mask)
         tl.debug_barrier()
         shift = tl.max(star, axis=0)

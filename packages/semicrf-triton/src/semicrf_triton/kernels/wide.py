@@ -118,3 +118,16 @@ def add_wide(mantissa, exponent, other_mantissa, other_exponent):
     top = tl.maximum(exponent, other_exponent)
     total = mantissa * power_of_two(exponent - top) + other_mantissa * power_of_two(other_exponent - top)
     return normal(total, top)
+
+
+@triton.jit
+def packed(mantissa, exponent):
+    """Both in one int64, so that they travel between warps at once."""
+    bits = mantissa.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF
+    return (exponent.to(tl.int64) << 32) | bits
+
+
+@triton.jit
+def unpacked(number):
+    """A mantissa and an exponent of what is packed."""
+    return number.to(tl.int32).to(tl.float32, bitcast=True), (number >> 32).to(tl.int32)

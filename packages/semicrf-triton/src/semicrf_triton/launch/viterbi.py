@@ -26,11 +26,12 @@ def viterbi(given: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     device = given.emissions.device
     rows = max(min(time, max_duration + blocks.tile + blocks.best), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
+    tile = torch.empty((batch, blocks.tile, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
     final = torch.empty(batch, dtype=torch.int32, device=device)
     viterbi_kernel[(batch,)](
-        terms_of(given), given.transition, fixed_of(given.duration), window, lasted, previous, final,
+        terms_of(given), given.transition, fixed_of(given.duration), window, tile, lasted, previous, final,
         rows, time, max_duration, classes,
         BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
