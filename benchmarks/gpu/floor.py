@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from semicrf_triton.kernels.wide import sum_wide
+from semicrf_triton.kernels.wide import packed, sum_wide, unpacked
 from semicrf_triton.launch.blocks import blocks_for
 
 
@@ -19,7 +19,8 @@ def floor_kernel(matrix_ptr, out_ptr, T, BLOCK_C: tl.constexpr):
     exponents = tl.zeros([BLOCK_C, BLOCK_C], tl.int32)
     mantissa, exponent = tl.full([BLOCK_C], 1.0, tl.float32), tl.zeros([BLOCK_C], tl.int32)
     for _ in range(T):
-        mantissa, exponent = sum_wide(mantissa[:, None] * matrix, exponent[:, None] + exponents, 0)
+        row_m, row_e = unpacked(packed(mantissa, exponent)[:, None])
+        mantissa, exponent = sum_wide(row_m * matrix, row_e + exponents, 0)
     out = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * BLOCK_C + c
     tl.store(out_ptr + out, mantissa + exponent.to(tl.float32))
 

@@ -11,6 +11,9 @@ import torch
 
 from .contenders import Call
 
+SLOW = 3000.0
+"""Milliseconds from which on a call is timed once: nothing that is warmed up would show in it."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -22,12 +25,15 @@ class Spread:
     repeats: int
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ms ({self.lower:.3g} to {self.upper:.3g})"
+        spread = f" ({self.lower:.3g} to {self.upper:.3g})" if self.repeats > 1 else " (once)"
+        return f"{self.median:.3g} ms{spread}"
 
 
-def milliseconds(call: Call, device: torch.device, *, budget: float = 2.0, most: int = 20) -> Spread:
-    """Time a call, once it is warm, for about so many seconds."""
-    call()
+def milliseconds(call: Call, device: torch.device, *, budget: float = 1.0, most: int = 20) -> Spread:
+    """Time a call for about so many seconds; its kernels are compiled, or it takes longer than that."""
+    first = once(call, device)
+    if first > SLOW:
+        return Spread(first, first, first, 1)
     one = once(call, device)
     times = [once(call, device) for _ in range(max(3, min(most, int(budget / (one / 1e3)))))]
     lower, median, upper = quantiles(times, n=4, method="inclusive")
@@ -49,17 +55,15 @@ def once(call: Call, device: torch.device) -> float:
     return float(start.elapsed_time(end))
 
 
-def peak_bytes(call: Call, device: torch.device) -> int | None:
-    """Bytes that a call adds to what is allocated, at its peak; None without a GPU."""
+def with_peak(call: Call, device: torch.device) -> tuple[Spread, int | None]:
+    """Its time, and the bytes that it adds to what is allocated, at their peak; None without a GPU."""
     if device.type != "cuda":
-        return None
-    call()
+        return milliseconds(call, device), None
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    call()
-    torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated() - before)
+    spread = milliseconds(call, device)
+    return spread, int(torch.cuda.max_memory_allocated() - before)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

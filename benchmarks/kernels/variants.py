@@ -108,7 +108,7 @@ def of_blocks(
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
     of_segments = {"DURATIONS": durations, **chunk, **at, **deep}
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
-    yield variant(duration_kernel, arguments, blocks.helpers, **of_segments)
+    yield variant(duration_kernel, arguments, blocks.helpers, **of_segments | {"BLOCK_D": blocks.lasting})
     arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
     yield variant(means_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
     found = (VALUES, MEANS, COVARIANCES)

@@ -9,6 +9,7 @@ if importlib.util.find_spec("triton") is None:
 
 from benchmarks.gpu.__main__ import page
 from benchmarks.gpu.measure import Spread
+from benchmarks.gpu.peer import collected
 
 ROW = {
     "size": "B=1 T=2 K=3 C=4",
@@ -48,3 +49,19 @@ def test_a_peer_that_is_missing_is_said_to_be():
 def test_a_peer_that_is_there_is_compared():
     flash = {"flash fwd": Spread(20.0, 20.0, 20.0, 3), "flash fwd+bwd": Spread(300.0, 300.0, 300.0, 3)}
     assert cells(ROW | flash)[10:12] == ["10×", "100×"]
+
+
+def test_a_peer_that_was_stopped_keeps_what_it_had_said():
+    size, other = "B=32 T=500 K=30 C=39", "B=16 T=512 K=1 C=9"
+    time = {"lower": 1.0, "median": 2.0, "upper": 3.0, "repeats": 3}
+    found = collected([[other, "fwd", None], [other, "fwd", time], [size, "fwd", None]], 9.0)
+    assert found[other] == {"flash": "", "flash fwd": Spread(**time)}
+    assert found[size] == {"flash": "fwd stopped, of 9 s for all sizes"}
+    assert found["B=64 T=1000 K=100 C=24"] == {"flash": "not reached in time"}
+
+
+def test_an_error_of_a_peer_is_said():
+    size = "B=32 T=500 K=30 C=39"
+    assert collected([[size, "error", "OutOfMemoryError: too much"]], 9.0)[size] == {
+        "flash": "OutOfMemoryError: too much"
+    }

@@ -248,9 +248,7 @@ def duration_covariance_kernel(
         s = start + i
         own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
         frames = frames_between(own_e, own_passed, backward, length - 1 - start - block * BLOCK_D, c, C)
-        found = segments(
-            weights, own_m, norm_m, backward, frames, b, s, d, length, 0, T, K, C, c, DURATIONS
-        )
+        found = segments(weights, own_m, norm_m, backward, frames, b, s, d, length, 0, T, K, C, c, DURATIONS)
         at_chunk = b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + start // CHUNK
         center = tl.load(covariances.center + at_chunk) - passed
         inside = (s < length)[:, None] & (c < C)[None, :]

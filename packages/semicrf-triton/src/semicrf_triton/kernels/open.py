@@ -117,8 +117,9 @@ def frames_between(own_e, own_passed, other, last, c, C):
 
 @triton.jit
 def load_between(other, frames, y, c, C, mask):
-    """Entries in the rows `(X, D)` of two frames, `(X, D, C)`: mantissas, exponents of products, and whether
-    no hurdle is between.
+    """Entries in the rows `(X, D)` of two frames, `(X, D, C)`.
+
+    Returns: mantissas, the exponents of products, and whether no hurdle is between.
     """
     in_later = (y >= frames.later)[:, :, None]
     between = tl.where(in_later, frames.later_e[:, None, :], frames.early_e[:, None, :])

@@ -71,9 +71,9 @@ class Counts(NamedTuple):
 
 @triton.jit
 def load_normed(own, sums, b, x, length, c, C):
-    """What is open after `x` steps of a scan, `(X, C)`, and what makes probabilities of it."""
+    """What is open after `x` steps of a scan, `(X, C)`, and what makes probabilities of it, times INTEGER."""
     norm = 2 * b * C + c
-    norm_m = tl.load(sums.norm_m + norm, mask=c < C, other=0.0)
+    norm_m = tl.load(sums.norm_m + norm, mask=c < C, other=0.0) * INTEGER
     norm_e = tl.load(sums.norm_e + norm, mask=c < C, other=0)
     hurdles = tl.load(sums.hurdles + norm, mask=c < C, other=0)
     mask = ((x >= 0) & (x < length))[:, None] & (c < C)[None, :]
@@ -83,15 +83,19 @@ def load_normed(own, sums, b, x, length, c, C):
 
 @triton.jit
 def units_of(mantissa, exponent, allowed):
-    """`mantissa * 2**exponent` in units, of mantissas below 16; 0 where it is not allowed."""
-    units = (mantissa * INTEGER).to(tl.int32).to(tl.int64) << INTEGER_SHIFT
-    return tl.where(allowed & (exponent <= 0), units >> tl.minimum(-exponent, 63), 0)
+    """`mantissa * 2**exponent` in units, of mantissas below `16 * INTEGER`, which they hold as a factor.
+
+    0 where it is not allowed, and where the exponent is above 0: as an unsigned number it is below none.
+    """
+    below = tl.minimum((-exponent).to(tl.uint32), 63).to(tl.int32)
+    units = mantissa.to(tl.int32).to(tl.int64) << INTEGER_SHIFT
+    return units >> tl.where(allowed, below, 63)
 
 
 @triton.jit
 def probability(own_m, own_e, own_passed, other_m, other_e, other_passed, weight_m, weight_e):
     """In units: that of segments that are open at both ends, from either end the same bits."""
-    exponent = own_e + other_e + weight_e.to(tl.int64)
+    exponent = tl.minimum(tl.maximum(own_e + other_e + weight_e.to(tl.int64), -64), 1).to(tl.int32)
     return units_of((own_m * other_m) * weight_m, exponent, own_passed == other_passed)
 
 

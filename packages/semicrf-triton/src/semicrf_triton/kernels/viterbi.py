@@ -112,7 +112,8 @@ def boundary_score(score_ptr, place, mask):
 
 @triton.jit(do_not_specialize=["rows", "T", "K"])
 def viterbi_kernel(
-    terms, transition_ptr, duration_ptr, window_ptr, tile_ptr, lasted_ptr, previous_ptr, final_ptr, rows, T, K, C,
+    terms, transition_ptr, duration_ptr, window_ptr, tile_ptr, lasted_ptr, previous_ptr, final_ptr,
+    rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip

@@ -28,7 +28,8 @@ class Blocks(NamedTuple):
     tile: int  # positions that a scan takes one by one between two wide sums
     wide: int  # open segments that such a sum reads at once
     warps: int  # of 32 threads, in a scan
-    deep: int  # durations that posteriors take at once
+    deep: int  # durations that posteriors of boundaries take at once
+    lasting: int  # and those of durations
     helpers: int  # warps that take posteriors
 
     @property
@@ -53,10 +54,10 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
-    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4, helpers=4),
-    Blocks(classes=32, tile=8, wide=16, warps=8, deep=2, helpers=4),
-    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2, helpers=8),
-    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1, helpers=16),
+    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4, lasting=8, helpers=4),
+    Blocks(classes=32, tile=8, wide=16, warps=8, deep=2, lasting=8, helpers=4),
+    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2, lasting=8, helpers=8),
+    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1, lasting=4, helpers=16),
 )
 """So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64."""
 

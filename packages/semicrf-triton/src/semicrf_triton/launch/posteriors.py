@@ -49,7 +49,7 @@ def counted(scanned: Scanned, boundaries: bool) -> Counts:
     )
     boundary_kernel[(batch * chunks,)](
         *scans_of(scanned), scanned.passed, counts, *sizes_of(scanned),
-        BY_POSITION=scanned.by_position, **of_segments(scanned),
+        BY_POSITION=scanned.by_position, **of_segments(scanned, blocks.deep),
     )  # fmt: skip
     counts = counts._replace(net=counts.net.cumsum(1) - counts.net)
     cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all(scanned))
@@ -73,13 +73,13 @@ def of_all(scanned: Scanned) -> dict[str, int]:
     return sizes | options(blocks.helpers)
 
 
-def of_segments(scanned: Scanned) -> dict[str, int]:
-    """How it takes the segments of a chunk."""
-    return {"DURATIONS": scanned.kind, "BLOCK_D": scanned.blocks.deep, **of_all(scanned)}
+def of_segments(scanned: Scanned, deep: int) -> dict[str, int]:
+    """How it takes the segments of a chunk, so many durations at once."""
+    return {"DURATIONS": scanned.kind, "BLOCK_D": deep, **of_all(scanned)}
 
 
-def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
-    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span.
+def durations_by(kernel: Any, scanned: Scanned, deep: int, *arguments: Any) -> Tensor:
+    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span, so many at once.
 
     Or `(B, T, K, C)`, of each segment, where each has a score of its own.
     """
@@ -91,9 +91,10 @@ def durations_by(kernel: Any, scanned: Scanned, *arguments: Any) -> Tensor:
     parts = max(triton.cdiv(time, span), 1)
     shape = (batch, time if each else parts, max_duration, classes)
     durations = torch.zeros(shape, dtype=torch.float32, device=scanned.sums.factor.device)
-    kernel[(batch * parts * triton.cdiv(max_duration, blocks.deep),)](
-        *scans_of(scanned), *arguments, durations, *sizes_of(scanned), span, parts, **of_segments(scanned)
-    )
+    kernel[(batch * parts * triton.cdiv(max_duration, deep),)](
+        *scans_of(scanned), *arguments, durations, *sizes_of(scanned), span, parts,
+        **of_segments(scanned, deep),
+    )  # fmt: skip
     return durations if each else summed(durations)
 
 
@@ -101,7 +102,7 @@ def posteriors(scanned: Scanned, boundaries: bool) -> Statistics:
     """Posteriors of what was scanned in both directions and kept."""
     batch, time, _, classes = scanned.shape
     counts = counted(scanned, boundaries)
-    durations = durations_by(duration_kernel, scanned, counts)
+    durations = durations_by(duration_kernel, scanned, scanned.blocks.lasting, counts)
     nowhere = counts.position.new_empty(batch, 0, classes)
     cover: Tensor = counts.cover
     if scanned.by_position:

@@ -82,8 +82,8 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
         passed=Passed(*(empty(torch.int64, chunks, classes) for _ in Passed._fields)),
     )
     scan_kernel[(batch, directions)](
-        found.terms, found.weights, found.opens, found.sums, found.passed, empty(torch.int64, blocks.tile, classes),
-        frames * frame, time, max_duration, classes,
+        found.terms, found.weights, found.opens, found.sums, found.passed,
+        empty(torch.int64, blocks.tile, classes), frames * frame, time, max_duration, classes,
         BY_POSITION=found.by_position, DURATIONS=found.kind, CHUNK=blocks.chunk,
         BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, **options(blocks.warps),
     )  # fmt: skip

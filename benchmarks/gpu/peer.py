@@ -1,0 +1,68 @@
+"""flash-semicrf's times, in a process of its own: what takes too long is stopped, and said to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .contenders import SIZES, Problem, Size
+from .measure import Spread, milliseconds
+
+
+def work(size: Size) -> int:
+    """Multiplications of a recursion that is not factored."""
+    return size.batch * size.time * size.max_duration * size.classes**2
+
+
+def main() -> None:
+    """Print a line of JSON when a call begins, and another with its time; the smallest sizes first."""
+    device = torch.device("cuda")
+    for size in sorted(SIZES, key=work):
+        try:
+            calls = Problem(size, device).theirs()
+            for what, call in calls.items():
+                print(json.dumps([str(size), what, None]), flush=True)
+                found = milliseconds(call, device, budget=0.5, most=5)
+                print(json.dumps([str(size), what, vars(found)]), flush=True)
+        except Exception as error:  # whatever it is, the others are still to be measured
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(json.dumps([str(size), "error", said[:200]]), flush=True)
+
+
+def peers(seconds: float) -> dict[str, dict[str, Any]]:
+    """For each size what was measured within so many seconds, and a remark on what was not."""
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.gpu.peer"], cwd=Path(__file__).parents[2], stdout=output
+        ) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        output.seek(0)
+        return collected(map(json.loads, output), seconds)
+
+
+def collected(lines: Iterable[list[Any]], seconds: float) -> dict[str, dict[str, Any]]:
+    """What a process that was stopped after so many seconds, or ended before, had to say."""
+    found: dict[str, dict[str, Any]] = {str(size): {"flash": "not reached in time"} for size in SIZES}
+    for size, what, said in lines:
+        row = found[size]
+        if what == "error":
+            row["flash"] = said
+        elif said is None:
+            row["flash"] = f"{what} stopped, of {seconds:.0f} s for all sizes"
+        else:
+            row[f"flash {what}"], row["flash"] = Spread(**said), ""
+    return found
+
+
+if __name__ == "__main__":
+    main()
