@@ -29,7 +29,7 @@ class Spread:
         return f"{self.median:.3g} ms{spread}"
 
 
-def milliseconds(call: Call, device: torch.device, *, budget: float = 1.0, most: int = 20) -> Spread:
+def milliseconds(call: Call, device: torch.device, *, budget: float = 0.5, most: int = 20) -> Spread:
     """Time a call for about so many seconds; its kernels are compiled, or it takes longer than that."""
     first = once(call, device)
     if first > SLOW:

@@ -26,7 +26,7 @@ class Compiled:
     """A kernel, where it was compiled for, and what it takes there."""
 
     name: str
-    warps: int
+    threads: int  # of the programs that are to have room on a multiprocessor
     target: str
     usage: Usage
 
@@ -43,8 +43,8 @@ class Compiled:
             f"{used.stack} spilled": used.stack and not self.may_spill,
             f"{used.all['float64']} float64 instructions": used.all["float64"],
         }
-        if self.target.startswith("sm_") and used.registers * self.warps * 32 > REGISTERS:
-            found["more registers than a multiprocessor has"] = 1
+        if self.target.startswith("sm_") and used.registers * self.threads > REGISTERS:
+            found["more registers than a multiprocessor has for them"] = 1
         return [said for said, count in found.items() if count]
 
 
@@ -53,7 +53,9 @@ def compiled(job: tuple[int, str]) -> Compiled:
     warnings.simplefilter("ignore")  # Triton's, of settings that nobody made
     number, target = job
     variant = list(variants())[number]
-    return Compiled(variant.name, variant.warps, target, usage(variant, TARGETS[target]))
+    return Compiled(
+        variant.name, 32 * variant.warps * variant.programs, target, usage(variant, TARGETS[target])
+    )
 
 
 def row(found: Compiled) -> list[str]:

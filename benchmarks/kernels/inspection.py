@@ -59,7 +59,7 @@ def compile_for(variant: Variant, target: GPUTarget) -> Any:
     """The kernel, compiled for a GPU that need not be there."""
     signature, constants = variant.signature()
     source = ASTSource(fn=variant.kernel, signature=signature, constexprs=constants)
-    chosen = options(variant.warps, amd=target.backend == "hip")
+    chosen = options(variant.warps, variant.programs, amd=target.backend == "hip")
     return triton.compile(source, target=target, options=chosen)
 
 

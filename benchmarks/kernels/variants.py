@@ -45,6 +45,7 @@ class Variant:
     types: tuple[Any, ...]
     constants: dict[str, Any]
     warps: int
+    programs: int = 1  # that are to have room on a multiprocessor
 
     @property
     def name(self) -> str:
@@ -95,22 +96,26 @@ def of_blocks(
     at = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.positions}
     flags = {"BY_POSITION": by_position, "DURATIONS": durations}
     chunk = {"CHUNK": blocks.chunk}
-    wide = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_K": blocks.wide}
-    deep = {"BLOCK_D": blocks.deep}
+    own = by_position or durations == BY_SEGMENT.value
     scanned = (terms, weights, OPENS, SUMS)
 
-    def variant(kernel: Any, types: tuple[Any, ...], warps: int, **constants: Any) -> Variant:
-        return Variant(kernel, what, types, constants, warps)
+    def variant(
+        kernel: Any, types: tuple[Any, ...], warps: int, programs: int = 1, **constants: Any
+    ) -> Variant:
+        return Variant(kernel, what, types, constants, warps, 1 if own else programs)
 
-    yield variant(scan_kernel, (*scanned, passed, LONGS, *sizes), blocks.warps, **flags, **wide, **chunk)
+    arguments = (*scanned, passed, LONGS, *sizes)
+    yield variant(scan_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.scan), **chunk)
     arguments = (*scanned, passed, counts, *sizes)
-    yield variant(boundary_kernel, arguments, blocks.helpers, **flags, **chunk, **at, **deep)
+    deep, programs = blocks.boundaries
+    yield variant(boundary_kernel, arguments, blocks.helpers, programs, **flags, **chunk, **at, BLOCK_D=deep)
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
-    of_segments = {"DURATIONS": durations, **chunk, **at, **deep}
+    of_segments = {"DURATIONS": durations, **chunk, **at, "BLOCK_D": deep}
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
-    yield variant(duration_kernel, arguments, blocks.helpers, **of_segments | {"BLOCK_D": blocks.lasting})
+    deep, programs = blocks.lasting
+    yield variant(duration_kernel, arguments, blocks.helpers, programs, **of_segments | {"BLOCK_D": deep})
     arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
-    yield variant(means_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+    yield variant(means_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.mean))
     found = (VALUES, MEANS, COVARIANCES)
     yield variant(boundary_covariance_kernel, (*scanned, *found, *sizes), blocks.helpers, **of_segments)
     arguments = (terms, ALL_COUNTS, MEANS, COVARIANCES, "i32", "i32")
@@ -121,10 +126,10 @@ def of_blocks(
     arguments = (*scanned, ALL_COUNTS, *found, FLOATS, *sizes, "i32", "i32")
     yield variant(duration_covariance_kernel, arguments, blocks.helpers, **of_segments)
     arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
-    of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.tile, "BLOCK_D": blocks.durations}
+    of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.scan.positions, "BLOCK_D": blocks.drawn}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
     arguments = (terms, FLOATS, LONGS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
-    yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **wide | {"BLOCK_K": blocks.best})
+    yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.best))
 
 
 def of_lists(lists: Lists, what: str, durations: int = 0) -> Variant:

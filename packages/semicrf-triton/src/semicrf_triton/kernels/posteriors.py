@@ -130,7 +130,7 @@ def sum_segments(
     longest = tl.minimum(K, length - nearest)
     for span in range(0, longest, SPAN):
         frames = frames_between(own_e, own_passed, other, length - 1 - nearest - span, c, C)
-        for first in range(span, tl.minimum(span + SPAN, longest), BLOCK_D):
+        for first in tl.range(span, tl.minimum(span + SPAN, longest), BLOCK_D, loop_unroll_factor=2):
             d = first + tl.arange(0, BLOCK_D)
             found = segments(
                 weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS

@@ -10,32 +10,47 @@ REGISTERS = 65_536
 """32-bit registers of an NVIDIA multiprocessor, and so of the programs on it."""
 
 
-def options(warps: int, *, amd: bool = torch.version.hip is not None) -> dict[str, int]:
-    """How a kernel is compiled: so many warps of 32 threads, and all registers that they can have.
+def options(warps: int, programs: int = 1, *, amd: bool = torch.version.hip is not None) -> dict[str, int]:
+    """How a kernel is compiled: so many warps of 32 threads, and registers for so many programs beside it.
 
     Without a number of registers the compiler for NVIDIA GPUs spills some to fit one more program beside.
     AMD's warps have 64 threads.
     """
     if amd:
         return {"num_warps": max(warps // 2, 1)}
-    return {"num_warps": warps, "maxnreg": min(REGISTERS // (32 * warps), 255)}
+    registers = REGISTERS // (32 * warps * programs)
+    return {"num_warps": warps, "maxnreg": min(registers // 8 * 8, 255)}
+
+
+class Tile(NamedTuple):
+    """What a scan holds at once."""
+
+    positions: int  # that it takes one by one between two wide sums
+    wide: int  # open segments that such a sum reads at once
+
+
+class Share(NamedTuple):
+    """What a program of posteriors takes of a multiprocessor."""
+
+    durations: int  # at once
+    programs: int  # that have room beside one another
 
 
 class Blocks(NamedTuple):
     """How much a program holds at once: constants of its compilation."""
 
     classes: int  # labels, a power of two
-    tile: int  # positions that a scan takes one by one between two wide sums
-    wide: int  # open segments that such a sum reads at once
+    scan: Tile
+    best: Tile  # Viterbi: its scores are twice as long
+    mean: Tile
     warps: int  # of 32 threads, in a scan
-    deep: int  # durations that posteriors of boundaries take at once
-    lasting: int  # and those of durations
+    boundaries: Share
+    lasting: Share  # posteriors of durations
     helpers: int  # warps that take posteriors
 
-    @property
-    def best(self) -> int:
-        """Open segments that Viterbi reads at once: its scores are twice as long."""
-        return max(self.wide // 2, 1)
+    def tiled(self, tile: Tile) -> dict[str, int]:
+        """The constants of a scan in such tiles."""
+        return {"BLOCK_C": self.classes, "BLOCK_T": tile.positions, "BLOCK_K": tile.wide}
 
     @property
     def positions(self) -> int:
@@ -43,7 +58,7 @@ class Blocks(NamedTuple):
         return 8
 
     @property
-    def durations(self) -> int:
+    def drawn(self) -> int:
         """Durations that a sample weighs at once."""
         return 1024 // self.classes
 
@@ -54,12 +69,15 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
-    Blocks(classes=16, tile=16, wide=16, warps=8, deep=4, lasting=8, helpers=4),
-    Blocks(classes=32, tile=8, wide=16, warps=8, deep=2, lasting=8, helpers=4),
-    Blocks(classes=64, tile=8, wide=4, warps=8, deep=2, lasting=8, helpers=8),
-    Blocks(classes=128, tile=8, wide=1, warps=16, deep=1, lasting=4, helpers=16),
+    Blocks(16, Tile(16, 16), Tile(16, 8), Tile(16, 8), 8, Share(4, 3), Share(4, 4), 4),
+    Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), 8, Share(2, 3), Share(4, 4), 4),
+    Blocks(64, Tile(8, 8), Tile(8, 4), Tile(8, 2), 8, Share(2, 1), Share(8, 1), 8),
+    Blocks(128, Tile(8, 1), Tile(8, 1), Tile(8, 1), 16, Share(1, 1), Share(4, 1), 16),
 )
-"""So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64."""
+"""So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64.
+
+Chosen by the clock of an H200.
+"""
 
 
 def blocks_for(classes: int) -> Blocks:

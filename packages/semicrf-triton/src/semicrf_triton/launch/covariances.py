@@ -63,16 +63,17 @@ def covariances(scanned: Scanned, given: Given, boundaries: bool) -> Statistics:
         center=torch.empty((batch, chunks), dtype=torch.int64, device=scale.device),
         unit=unit,
     )
-    scans, sizes, deep = scans_of(scanned), sizes_of(scanned), scanned.blocks.deep
+    scans, sizes = scans_of(scanned), sizes_of(scanned)
+    share = scanned.blocks.boundaries._replace(programs=1)
     grid = (batch * chunks,)
-    boundary_covariance_kernel[grid](*scans, values, means, found, *sizes, **of_segments(scanned, deep))
+    boundary_covariance_kernel[grid](*scans, values, means, found, *sizes, **of_segments(scanned, share))
     found = found._replace(net=found.net.cumsum(1) - found.net)
     drift_kernel[grid](scanned.terms, counts, means, found, time, classes, **of_all(scanned))
     transition_covariance_kernel[grid](
         *scans[:3], scanned.passed, counts, values, means, found, sizes[0], time, classes,
         BY_POSITION=scanned.by_position, **of_all(scanned),
     )  # fmt: skip
-    durations = durations_by(duration_covariance_kernel, scanned, deep, counts, values, means, found)
+    durations = durations_by(duration_covariance_kernel, scanned, share, counts, values, means, found)
     if scanned.kind == BY_SEGMENT.value:
         durations = durations + nothing
     last = (lengths_of(scanned, scale.device) - 1).clamp(min=0)[:, None, None].expand(batch, 1, classes)
@@ -100,7 +101,7 @@ def means_of(scanned: Scanned, values: Values, begins: Tensor, ends: Tensor) -> 
     means_kernel[(batch, 2)](
         *scans_of(scanned), values, found, begins, ends, *sizes_of(scanned),
         BY_POSITION=scanned.by_position, DURATIONS=scanned.kind,
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
+        **blocks.tiled(blocks.mean), **options(blocks.warps),
     )  # fmt: skip
     return found
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT
-from semicrf_triton.launch.blocks import options
+from semicrf_triton.launch.blocks import Share, options
 from semicrf_triton.launch.scan import Scanned
 
 
@@ -49,7 +49,7 @@ def counted(scanned: Scanned, boundaries: bool) -> Counts:
     )
     boundary_kernel[(batch * chunks,)](
         *scans_of(scanned), scanned.passed, counts, *sizes_of(scanned),
-        BY_POSITION=scanned.by_position, **of_segments(scanned, blocks.deep),
+        BY_POSITION=scanned.by_position, **of_segments(scanned, blocks.boundaries),
     )  # fmt: skip
     counts = counts._replace(net=counts.net.cumsum(1) - counts.net)
     cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all(scanned))
@@ -73,13 +73,15 @@ def of_all(scanned: Scanned) -> dict[str, int]:
     return sizes | options(blocks.helpers)
 
 
-def of_segments(scanned: Scanned, deep: int) -> dict[str, int]:
-    """How it takes the segments of a chunk, so many durations at once."""
-    return {"DURATIONS": scanned.kind, "BLOCK_D": deep, **of_all(scanned)}
+def of_segments(scanned: Scanned, share: Share) -> dict[str, int]:
+    """How it takes the segments of a chunk; of those with terms of their own, with all registers."""
+    own = scanned.by_position or scanned.kind == BY_SEGMENT.value
+    registers = options(scanned.blocks.helpers, 1 if own else share.programs)
+    return {"DURATIONS": scanned.kind, "BLOCK_D": share.durations, **of_all(scanned), **registers}
 
 
-def durations_by(kernel: Any, scanned: Scanned, deep: int, *arguments: Any) -> Tensor:
-    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span, so many at once.
+def durations_by(kernel: Any, scanned: Scanned, share: Share, *arguments: Any) -> Tensor:
+    """`(B, K, C)`: what a kernel counts of segments by their durations, span by span.
 
     Or `(B, T, K, C)`, of each segment, where each has a score of its own.
     """
@@ -91,9 +93,9 @@ def durations_by(kernel: Any, scanned: Scanned, deep: int, *arguments: Any) -> T
     parts = max(triton.cdiv(time, span), 1)
     shape = (batch, time if each else parts, max_duration, classes)
     durations = torch.zeros(shape, dtype=torch.float32, device=scanned.sums.factor.device)
-    kernel[(batch * parts * triton.cdiv(max_duration, deep),)](
+    kernel[(batch * parts * triton.cdiv(max_duration, share.durations),)](
         *scans_of(scanned), *arguments, durations, *sizes_of(scanned), span, parts,
-        **of_segments(scanned, deep),
+        **of_segments(scanned, share),
     )  # fmt: skip
     return durations if each else summed(durations)
 

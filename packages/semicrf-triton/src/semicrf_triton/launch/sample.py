@@ -25,6 +25,7 @@ def samples(scanned: Scanned, uniforms: Tensor) -> tuple[Tensor, Tensor]:
             numbers, labels, durations,
             scanned.opens.mantissa.shape[2], batch, time, max_duration, classes,
             BY_POSITION=scanned.by_position, DURATIONS=scanned.kind,
-            BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_D=blocks.durations, **options(blocks.helpers),
+            BLOCK_C=blocks.classes, BLOCK_T=blocks.scan.positions, BLOCK_D=blocks.drawn,
+            **options(blocks.helpers),
         )  # fmt: skip
     return labels, durations

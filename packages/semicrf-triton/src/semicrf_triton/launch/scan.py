@@ -51,7 +51,7 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     blocks = blocks_for(classes)
     given = prepared(potentials)
     frame = FRAME.value
-    window = max_duration + blocks.tile + blocks.wide + frame
+    window = max_duration + sum(blocks.scan) + frame
     frames = max(triton.cdiv(time if keep else min(time, window), frame), 1)
     chunks = triton.cdiv(time, blocks.chunk)
 
@@ -83,9 +83,9 @@ def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False)
     )
     scan_kernel[(batch, directions)](
         found.terms, found.weights, found.opens, found.sums, found.passed,
-        empty(torch.int64, blocks.tile, classes), frames * frame, time, max_duration, classes,
+        empty(torch.int64, blocks.scan.positions, classes), frames * frame, time, max_duration, classes,
         BY_POSITION=found.by_position, DURATIONS=found.kind, CHUNK=blocks.chunk,
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.wide, **options(blocks.warps),
+        **blocks.tiled(blocks.scan), **options(blocks.warps),
     )  # fmt: skip
     if found.kind == BY_SEGMENT.value:
         unfit = ~(given.duration < math.inf).flatten(1).all(1)

@@ -24,9 +24,9 @@ def viterbi(given: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     max_duration = given.max_duration
     blocks = blocks_for(classes)
     device = given.emissions.device
-    rows = max(min(time, max_duration + blocks.tile + blocks.best), 1)
+    rows = max(min(time, max_duration + sum(blocks.best)), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
-    tile = torch.empty((batch, blocks.tile, classes), dtype=torch.int64, device=device)
+    tile = torch.empty((batch, blocks.best.positions, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
     final = torch.empty(batch, dtype=torch.int32, device=device)
@@ -34,7 +34,7 @@ def viterbi(given: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         terms_of(given), given.transition, fixed_of(given.duration), window, tile, lasted, previous, final,
         rows, time, max_duration, classes,
         BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
-        BLOCK_C=blocks.classes, BLOCK_T=blocks.tile, BLOCK_K=blocks.best, **options(blocks.warps),
+        **blocks.tiled(blocks.best), **options(blocks.warps),
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
     durations = torch.zeros_like(labels)
