@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .contenders import SIZES, Problem, Size
+from .contenders import SIZES, Problem
 from .measure import Spread, milliseconds
 
 
