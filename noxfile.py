@@ -73,6 +73,8 @@ def kernels(session: nox.Session, triton: str) -> None:
     session.run("pytest", *options, str(tests / "kernels"), *session.posargs, env=interpret)
     session.run("pytest", str(tests / "test_launches.py"), "benchmarks/kernels", "benchmarks/gpu")
     session.run("python", "-m", "benchmarks.kernels")
+    smoke = ["--smoke", "--parity", "0", "--out", str(Path(session.create_tmp()) / "gpu")]
+    session.run("python", "-m", "benchmarks.gpu", *smoke, env=interpret)
 
 
 @nox.session

@@ -16,9 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SOURCES = [str(path) for path in sorted((ROOT / "packages").glob("*/src"))]
 TESTS = "packages/semicrf-triton/tests/kernels"
-OURS = ("fwd", "fwd+bwd", "second order", "decode", "top_k")
-"""What is timed of ours."""
 
 
 def parity(seconds: float) -> dict[str, Any]:
@@ -61,24 +57,6 @@ def parity(seconds: float) -> dict[str, Any]:
         "said": (lines or ["nothing ran"])[-1].strip("= "),
         "seconds": round(time.perf_counter() - begun),
     }
-
-
-def compiled_for(classes: int, what: str) -> None:
-    """Compile the kernels of one question for so many labels, for other processes to find."""
-    from .contenders import Problem, Size
-
-    problem = Problem(Size(1, 40, 3, classes), torch.device("cuda"))
-    (problem.ours() | problem.floors())[what]()
-    torch.cuda.synchronize()
-
-
-def compile_all() -> None:
-    """The kernels that are timed, many at once."""
-    from .contenders import SIZES
-
-    jobs = [(size.classes, what) for size in SIZES for what in (*OURS, "floor")]
-    with ProcessPoolExecutor(max((os.cpu_count() or 2) - 2, 1), mp_context=get_context("spawn")) as pool:
-        list(pool.map(compiled_for, *zip(*dict.fromkeys(jobs), strict=True)))
 
 
 def times(sizes: Sequence[Size], device: torch.device) -> list[dict[str, Any]]:
@@ -109,6 +87,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
     def share(name: str) -> str:
         return "" if row.get(name) is None else f"{row[name] / row['bytes of emissions']:.3g}×"
 
+    from .contenders import OURS
+
     timed = (*(f"ours {what}" for what in OURS), "floor", "copy")
     measured = [str(row.get(name, "")) for name in timed]
     against = [
@@ -129,6 +109,8 @@ def ratios(row: dict[str, Any]) -> list[str]:
 
 def page(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Results as Markdown."""
+    from .contenders import OURS
+
     headings = [
         "size", *OURS, "floor", "copy", "fwd+bwd/fwd", "fwd/floor", "flash/ours fwd", "flash/ours fwd+bwd",
         "memory fwd", "memory fwd+bwd", "remark",
@@ -149,7 +131,7 @@ def write(folder: Path, result: dict[str, Any], rows: list[dict[str, Any]]) -> N
 def main() -> int:
     """Run everything and write it down, as far as it is known; 1 if parity failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes and no parity, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--out", type=Path, help="where to write; benchmarks/results/<gpu> if missing")
     parser.add_argument("--peers", type=float, default=120.0, help="seconds for flash-semicrf")
     parser.add_argument("--parity", type=float, default=180.0, help="seconds for the tests; 0 for none")
@@ -159,10 +141,12 @@ def main() -> int:
     if not torch.cuda.is_available() and not chosen.smoke:
         parser.error("no GPU is there; --smoke runs tiny sizes in the interpreter, with TRITON_INTERPRET=1")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    from .ahead import compile_all
     from .contenders import SIZES, SMOKE
     from .measure import environment
     from .peer import peers
 
+    sizes = SMOKE if chosen.smoke else SIZES
     result: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
@@ -170,14 +154,10 @@ def main() -> int:
     }
     named = re.sub(r"[^A-Za-z0-9.]+", "-", result["device"])
     folder = chosen.out or ROOT / "benchmarks" / "results" / named
-    if chosen.smoke:
-        write(folder, result, times(SMOKE, device))
-        return 0
-    compile_all()
-    rows = times(SIZES, device)
+    compile_all(sizes)
+    rows = times(sizes, device)
     write(folder, result, rows)
-    torch.cuda.empty_cache()
-    theirs = peers(chosen.peers)
+    theirs = peers(sizes, chosen.peers)
     rows = [row | theirs[row["size"]] for row in rows]
     write(folder, result, rows)
     if chosen.parity > 0.0:

@@ -37,6 +37,8 @@ SIZES = (
     Size(16, 512, 1, 9),
     Size(1, 100_000, 1, 24),
 )
+OURS = ("fwd", "fwd+bwd", "second order", "decode", "top_k")
+"""What is timed of ours."""
 RANKS = 8
 """How many of the best are asked for."""
 RARE = 2_000_000

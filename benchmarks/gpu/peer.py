@@ -6,20 +6,21 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .contenders import SIZES, Problem
+from .contenders import Problem, Size
 from .measure import Spread, milliseconds
 
 
 def main() -> None:
     """Print a line of JSON when a call begins, and another with its time; the shortest first."""
-    device = torch.device("cuda")
-    for size in sorted(SIZES, key=lambda size: size.time):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = [Size(*map(int, text.split(","))) for text in sys.argv[1:]]
+    for size in sorted(sizes, key=lambda size: size.time):
         try:
             short = size._replace(time=min(size.time, max(2 * size.max_duration, 64)))
             for call in Problem(short, device).theirs().values():
@@ -33,23 +34,24 @@ def main() -> None:
             print(json.dumps([str(size), "error", said[:200]]), flush=True)
 
 
-def peers(seconds: float) -> dict[str, dict[str, Any]]:
+def peers(sizes: Sequence[Size], seconds: float) -> dict[str, dict[str, Any]]:
     """For each size what was measured within so many seconds, and a remark on what was not."""
+    told = [",".join(map(str, size)) for size in sizes]
+    command = [sys.executable, "-m", "benchmarks.gpu.peer", *told]
+    torch.cuda.empty_cache()
     with tempfile.TemporaryFile("w+") as output:
-        with subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu.peer"], cwd=Path(__file__).parents[2], stdout=output
-        ) as process:
+        with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=output) as process:
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
         output.seek(0)
-        return collected(map(json.loads, output), seconds)
+        return collected(sizes, map(json.loads, output), seconds)
 
 
-def collected(lines: Iterable[list[Any]], seconds: float) -> dict[str, dict[str, Any]]:
+def collected(sizes: Iterable[Size], lines: Iterable[list[Any]], seconds: float) -> dict[str, dict[str, Any]]:
     """What a process that was stopped after so many seconds, or ended before, had to say."""
-    found: dict[str, dict[str, Any]] = {str(size): {"flash": "not reached in time"} for size in SIZES}
+    found: dict[str, dict[str, Any]] = {str(size): {"flash": "not reached in time"} for size in sizes}
     for size, what, said in lines:
         row = found[size]
         if what == "error":

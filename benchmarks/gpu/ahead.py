@@ -1,0 +1,29 @@
+"""Kernels compiled ahead of their timing, many at once; they are found again in Triton's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import torch
+
+from .contenders import OURS, Problem, Size
+
+
+def compile_for(classes: int, what: str) -> None:
+    """Compile the kernels of one question for so many labels."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    problem = Problem(Size(1, 10, 3, classes), device)
+    (problem.ours() | problem.floors())[what]()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def compile_all(sizes: Iterable[Size]) -> None:
+    """The kernels that are timed for these sizes, in processes beside one another."""
+    jobs = dict.fromkeys((size.classes, what) for size in sizes for what in (*OURS, "floor"))
+    workers = max((os.cpu_count() or 2) - 2, 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(compile_for, *zip(*jobs, strict=True)))
