@@ -41,14 +41,17 @@ class Scanned(NamedTuple):
         return log2 * NATS
 
 
-def scan(potentials: Potentials[Tensor], directions: int, *, keep: bool = False) -> Scanned:
+def scan(
+    potentials: Potentials[Tensor], directions: int, *, keep: bool = False, blocks: Blocks | None = None
+) -> Scanned:
     """Scan forward and, if there are two directions, backward at the same time.
 
-    With `keep` every open segment is kept, else only the last K of them.
+    With `keep` every open segment is kept, else only the last K of them. Other blocks than those for so many
+    labels are for `benchmarks.gpu.sweep` to try.
     """
     batch, time, classes = potentials.shape
     max_duration = potentials.max_duration
-    blocks = blocks_for(classes)
+    blocks = blocks or blocks_for(classes)
     given = prepared(potentials)
     frame = FRAME.value
     window = max_duration + sum(blocks.scan) + frame

@@ -8,21 +8,21 @@ from torch import Tensor
 from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import blocks_for, options
+from semicrf_triton.launch.blocks import Blocks, blocks_for, options
 from semicrf_triton.launch.terms import fixed_of, kind_of, terms_of
 
 POSITIONS = 128
 """Labels that the walk back writes at once."""
 
 
-def viterbi(given: Potentials[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def viterbi(given: Potentials[Tensor], *, blocks: Blocks | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Labels and durations of the best segmentations, each `(B, T)` int64, and whether any is allowed.
 
     Of terms that are `prepared`.
     """
     batch, time, classes = given.shape
     max_duration = given.max_duration
-    blocks = blocks_for(classes)
+    blocks = blocks or blocks_for(classes)
     device = given.emissions.device
     rows = max(min(time, max_duration + sum(blocks.best)), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
