@@ -1,5 +1,6 @@
 """Constraints against enumeration: what satisfies them keeps its score, everything else is forbidden."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -107,6 +108,29 @@ def test_the_distribution_is_that_over_what_satisfies_the_constraints(options, a
         assert d.mode.to_list()[b] == list(best)
         drawn = {tuple(y[b]) for y in d.sample(30, generator=torch.Generator().manual_seed(1)).to_list()}
         assert drawn <= {y for y, _ in left}
+
+
+@each_backend
+@each_constraint
+def test_decoders_have_the_most_of_what_satisfies_the_constraints(options, allows, backend):
+    d = distribution(backend).constrained(**options)
+    by_position, by_segment = d.decode("position").to_list(), d.decode("segment_f1").to_list()
+    for b, left in enumerate(allowed_by(allows)):
+        scores = np.array([score for _, score in left])
+        expected = Counter()  # of each right label, and of each right segment
+        for (y, _), weight in zip(left, np.exp(scores - np.logaddexp.reduce(scores)), strict=True):
+            for right in [*enumerate(segments_to_labels(y)), *y]:
+                expected[right] += weight
+
+        def right_labels(y, expected=expected):
+            return sum(expected[right] for right in enumerate(segments_to_labels(y)))
+
+        def right_segments(y, expected=expected):
+            return sum(expected[segment] for segment in y)
+
+        for gain, found in ((right_labels, by_position[b]), (right_segments, by_segment[b])):
+            assert tuple(found) in {y for y, _ in left}
+            assert_close(gain(found), max(gain(y) for y, _ in left), FLOAT64_POSTERIOR)
 
 
 @each_constraint

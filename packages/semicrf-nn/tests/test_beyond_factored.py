@@ -1,4 +1,4 @@
-"""Questions about transitions that depend on durations, by enumeration; only the oracle serves them."""
+"""Scores of whole segments, and transitions that depend on durations: every question, by enumeration."""
 
 from collections import Counter
 
@@ -17,14 +17,24 @@ from semicrf_spec.testing import (
     edge_case_names,
 )
 
+SERVED = [(name, "eager") for name in edge_case_names()]
+SERVED += [("segment_duration", "eager"), ("segment_duration", "compiled")]
 
-def distribution(potentials):
-    return SemiCRF(**dict(potentials.map(torch.from_numpy).items()), backend="eager")
+
+@pytest.fixture(params=SERVED, ids=" ".join)
+def served(request):
+    return request.param
 
 
-@pytest.fixture(params=edge_case_names())
-def potentials(request):
-    return case(request.param)
+@pytest.fixture
+def potentials(served):
+    return case(served[0])
+
+
+@pytest.fixture
+def distribution(served):
+    """What makes a distribution of potentials on the backend that is to serve them."""
+    return lambda given: SemiCRF(**dict(given.map(torch.from_numpy).items()), backend=served[1])
 
 
 def other_than(potentials, seed=5):
@@ -43,7 +53,7 @@ def normalised(scores):
     return np.exp(np.array(scores) - np.logaddexp.reduce(scores))
 
 
-def test_entropies_and_divergences_are_those_of_the_list_of_all(potentials):
+def test_entropies_and_divergences_are_those_of_the_list_of_all(potentials, distribution):
     p, q = distribution(potentials), distribution(other_than(potentials))
     lists = zip(enumerate_batch(potentials), enumerate_batch(other_than(potentials)), strict=True)
     entropy, cross, divergence = p.entropy(), p.cross_entropy(q), p.kl_divergence(q)
@@ -58,7 +68,7 @@ def test_entropies_and_divergences_are_those_of_the_list_of_all(potentials):
 
 @pytest.mark.parametrize("others", [0, 1, 2, 6])
 @pytest.mark.parametrize("method", ["viterbi", "position", "segment_f1"])
-def test_every_decoder_has_the_most_of_what_it_is_for(potentials, method, others):
+def test_every_decoder_has_the_most_of_what_it_is_for(potentials, distribution, method, others):
     potentials = other_than(potentials, others) if others else potentials
     decoded = distribution(potentials).decode(method).to_list()
     for b, listed in enumerate(enumerate_batch(potentials)):
@@ -77,7 +87,7 @@ def test_every_decoder_has_the_most_of_what_it_is_for(potentials, method, others
         assert_close(gain(tuple(decoded[b])), max(gain(y) for y, _ in allowed), FLOAT64_POSTERIOR)
 
 
-def test_constraints_leave_what_satisfies_them(potentials):
+def test_constraints_leave_what_satisfies_them(potentials, distribution):
     p = distribution(potentials).constrained(
         max_duration=2, allowed=first_label_anywhere_but_second(potentials)
     )
@@ -100,7 +110,7 @@ def first_label_anywhere_but_second(potentials):
     return allowed
 
 
-def test_an_expected_cost_is_that_of_the_list_of_all(potentials):
+def test_an_expected_cost_is_that_of_the_list_of_all(potentials, distribution):
     p = distribution(potentials)
     cost = torch.rand(potentials.emissions.shape, generator=torch.Generator().manual_seed(0)).double()
     found = p.expected_cost(position=cost, begins=cost)
@@ -112,12 +122,12 @@ def test_an_expected_cost_is_that_of_the_list_of_all(potentials):
         assert_close(found[b], expected, FLOAT64_POSTERIOR)
 
 
-def test_a_loss_of_entropies_and_costs_has_the_gradients_of_finite_differences(potentials):
+def test_a_loss_of_entropies_and_costs_has_the_gradients_of_finite_differences(potentials, served):
     given = dict(potentials.map(torch.from_numpy).items())
     cost = torch.rand(potentials.emissions.shape, generator=torch.Generator().manual_seed(0)).double()
 
     def answers(emissions, transition):
-        p = SemiCRF(**given | {"emissions": emissions, "transition": transition}, backend="eager")
+        p = SemiCRF(**given | {"emissions": emissions, "transition": transition}, backend=served[1])
         return p.log_partition, p.entropy(), p.expected_cost(position=cost)
 
     # NaN stands where no segment fits; it is never read, but nothing near it can be differed
