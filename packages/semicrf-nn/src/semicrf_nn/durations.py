@@ -24,7 +24,8 @@ class Durations(nn.Module, ABC):
 
     A family gives `scores`, its log-density at whole durations up to a constant; normalising over `1..K`
     truncates it and makes it discrete. Computed in float64; the answer has the dtype and the device of the
-    module.
+    module. Cost of every family: O(K C) time and memory for each call; of a mixture, as often as it has
+    components.
 
     Args:
         num_classes: C.
@@ -106,7 +107,7 @@ class Durations(nn.Module, ABC):
         Args:
             names: of the labels; their numbers if missing.
             ax: matplotlib's axes to draw on; new ones if missing.
-        Returns: the axes.
+        Returns: the axes. Cost: O(K C).
         """
         return plot_durations(self(), names, ax)
 
