@@ -38,7 +38,7 @@ def parity(seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS]
     if importlib.util.find_spec("xdist"):
         command += ["-p", "xdist.plugin", "-n", str(max((os.cpu_count() or 2) - 2, 1))]
-    begun = time.perf_counter()
+    begun, stopped = time.perf_counter(), False
     with tempfile.TemporaryFile("w+") as output:
         with subprocess.Popen(
             command, cwd=ROOT, env=os.environ | plugins, stdout=output, stderr=output
@@ -48,13 +48,16 @@ def parity(seconds: float) -> dict[str, Any]:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)  # pytest then says what has failed
                 threading.Timer(10.0, process.kill).start()
+                stopped = True
         output.seek(0)
         text = output.read()
     print(text[-8000:], flush=True)
-    lines = [line for line in text.splitlines() if " passed" in line or " failed" in line]
+    lines = [
+        line for line in text.splitlines() if any(f" {x}" in line for x in ("passed", "failed", "error"))
+    ]
     return {
         "passed": process.returncode == 0,
-        "said": (lines or ["nothing ran"])[-1].strip("= "),
+        "said": (lines or ["nothing"])[-1].strip("= ") + (", stopped when time was up" if stopped else ""),
         "seconds": round(time.perf_counter() - begun),
     }
 
@@ -69,7 +72,10 @@ def times(sizes: Sequence[Size], device: torch.device) -> list[dict[str, Any]]:
         problem = Problem(size, device)
         row: dict[str, Any] = {"size": str(size), "bytes of emissions": problem.emissions.nbytes}
         for what, call in problem.ours().items():
-            row[f"ours {what}"], row[f"bytes {what}"] = with_peak(call, device)
+            try:
+                row[f"ours {what}"], row[f"bytes {what}"] = with_peak(call, device)
+            except Exception as error:  # the others are still to be measured
+                row[f"ours {what}"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         row |= {what: milliseconds(call, device) for what, call in problem.floors().items()}
         print({name: str(value) for name, value in row.items()}, flush=True)
         rows.append(row)
@@ -78,16 +84,16 @@ def times(sizes: Sequence[Size], device: torch.device) -> list[dict[str, Any]]:
 
 def ratios(row: dict[str, Any]) -> list[str]:
     """A line of the page."""
+    from .contenders import OURS
+    from .measure import Spread
 
     def ratio(above: str, below: str) -> str:
-        if above not in row or below not in row:
+        if not all(isinstance(row.get(name), Spread) for name in (above, below)):
             return ""
         return f"{row[above].median / row[below].median:.3g}×"
 
     def share(name: str) -> str:
         return "" if row.get(name) is None else f"{row[name] / row['bytes of emissions']:.3g}×"
-
-    from .contenders import OURS
 
     timed = (*(f"ours {what}" for what in OURS), "floor", "copy")
     measured = [str(row.get(name, "")) for name in timed]

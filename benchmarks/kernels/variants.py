@@ -107,13 +107,14 @@ def of_blocks(
     arguments = (*scanned, passed, LONGS, *sizes)
     yield variant(scan_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.scan), **chunk)
     arguments = (*scanned, passed, counts, *sizes)
-    deep, programs = blocks.boundaries
-    yield variant(boundary_kernel, arguments, blocks.helpers, programs, **flags, **chunk, **at, BLOCK_D=deep)
+    ends, lasting = blocks.boundaries, blocks.lasting
+    deep = {"BLOCK_D": ends.durations}
+    yield variant(boundary_kernel, arguments, blocks.helpers, ends.programs, **flags, **chunk, **at, **deep)
     yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
-    of_segments = {"DURATIONS": durations, **chunk, **at, "BLOCK_D": deep}
+    of_segments = {"DURATIONS": durations, **chunk, **at, **deep}
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
-    deep, programs = blocks.lasting
-    yield variant(duration_kernel, arguments, blocks.helpers, programs, **of_segments | {"BLOCK_D": deep})
+    of_lasting = of_segments | {"BLOCK_D": lasting.durations}
+    yield variant(duration_kernel, arguments, blocks.helpers, lasting.programs, **of_lasting)
     arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
     yield variant(means_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.mean))
     found = (VALUES, MEANS, COVARIANCES)

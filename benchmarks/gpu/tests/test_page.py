@@ -55,14 +55,14 @@ def test_a_peer_that_is_there_is_compared():
 def test_a_peer_that_was_stopped_keeps_what_it_had_said():
     size, other = "B=32 T=500 K=30 C=39", "B=16 T=512 K=1 C=9"
     time = {"lower": 1.0, "median": 2.0, "upper": 3.0, "repeats": 3}
-    found = collected(SIZES, [[other, "fwd", None], [other, "fwd", time], [size, "fwd", None]], 9.0)
+    found = collected(SIZES, [[other, "fwd", None], [other, "fwd", time], [size, "fwd", None]], "stopped")
     assert found[other] == {"flash": "", "flash fwd": Spread(**time)}
-    assert found[size] == {"flash": "fwd stopped, of 9 s for all sizes"}
-    assert found["B=64 T=1000 K=100 C=24"] == {"flash": "not reached in time"}
+    assert found[size] == {"flash": "fwd: stopped"}
+    assert found["B=64 T=1000 K=100 C=24"] == {"flash": "not reached: stopped"}
 
 
 def test_an_error_of_a_peer_is_said():
     size = "B=32 T=500 K=30 C=39"
-    assert collected(SIZES, [[size, "error", "OutOfMemoryError: too much"]], 9.0)[size] == {
+    assert collected(SIZES, [[size, "error", "OutOfMemoryError: too much"]], "stopped")[size] == {
         "flash": "OutOfMemoryError: too much"
     }

@@ -122,6 +122,18 @@ def test_every_size_is_answered_as_by_the_oracle(size, device):
     assert_answered_as_by_the_oracle(float32(terms, device))
 
 
+@pytest.mark.parametrize(
+    "size", [(2, 70, 40, 5, [70, 49]), (1, 52, 25, 17, None), (1, 40, 20, 33, None)], ids=str
+)
+def test_segments_that_last_across_tiles_and_frames_are_answered_as_by_the_oracle(size, device):
+    *sizes, lengths = size
+    given = random_potentials(*sizes, seed=6, lengths=lengths, scale=0.2)
+    terms = float32(replace(given, transition=given.transition - 12.0), device)
+    durations = eager.posteriors(**dict(terms.map(torch.Tensor.cpu).items())).durations
+    assert durations[:, 16:].sum() > 1.0  # of normal scores hardly any lasts as long
+    assert_answered_as_by_the_oracle(terms)
+
+
 @pytest.mark.parametrize("max_duration", [2, 9, 40])
 def test_whole_segments_across_tiles_are_answered_as_by_the_oracle(max_duration, device):
     """Some forbidden, and NaN where a segment does not fit."""

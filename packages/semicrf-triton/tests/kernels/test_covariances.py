@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from semicrf_reference import compiled
 from semicrf_reference.compiled import kernels
 from semicrf_spec import Potentials
 from semicrf_spec.operators.contracts import statistics_dtype, statistics_shapes
@@ -72,6 +73,13 @@ def test_every_named_case_has_the_covariances_of_the_compiled_scan(name, on_devi
 def test_every_size_has_the_covariances_of_the_compiled_scan(size, on_device):
     *sizes, lengths = size
     terms = random_potentials(*sizes, seed=5, lengths=lengths, optional=sizes[-1] % 2 == 1)
+    assert_covary_as_by_the_compiled_scan(on_device(terms))
+
+
+def test_segments_that_last_across_tiles_and_frames_have_the_covariances_of_the_compiled_scan(on_device):
+    drawn = random_potentials(1, 52, 25, 3, seed=6, scale=0.2)
+    terms = replace(drawn, transition=drawn.transition - 12.0)
+    assert compiled.posteriors(**dict(terms.map(torch.as_tensor).items())).durations[:, 16:].sum() > 1.0
     assert_covary_as_by_the_compiled_scan(on_device(terms))
 
 

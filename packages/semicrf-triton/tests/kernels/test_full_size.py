@@ -1,6 +1,7 @@
 """On a GPU: sizes that only a GPU can take, against the compiled float64 scan; and how a launch behaves."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,16 +52,21 @@ def values_for(gpu):
     return tuple(torch.randn(shape, device="cuda", generator=generator) for shape in shapes)
 
 
-def on_gpu(size, **options):
-    """The same float32 terms on both devices."""
-    given = random_potentials(*size, seed=1, **options).map(torch.from_numpy)
+def on_gpu(size, switching=0.0, **options):
+    """The same float32 terms on both devices; where switching costs much, segments last long."""
+    drawn = random_potentials(*size, seed=1, **options)
+    given = replace(drawn, transition=drawn.transition + switching).map(torch.from_numpy)
     cpu = given.map(lambda term: term.float() if term.is_floating_point() else term)
     return cpu, cpu.map(torch.Tensor.cuda)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
-    cpu, gpu = on_gpu(size, lengths=[size[1], *range(size[1] - 1, size[1] - size[0], -1)])
+LASTING = [(size, -20.0) for size in SIZES if size[2] >= 100 and size[1] <= 10_000]
+
+
+@pytest.mark.parametrize(("size", "switching"), [*((size, 0.0) for size in SIZES), *LASTING], ids=str)
+def test_full_sizes_are_answered_as_by_the_compiled_scan(size, switching):
+    lengths = [size[1], *range(size[1] - 1, size[1] - size[0], -1)]
+    cpu, gpu = on_gpu(size, switching, lengths=lengths, scale=0.2 if switching else 1.0)
     named = dict(cpu.items())
     total, *counts = operators.posteriors(*gpu.terms(), True)
     assert_close(total.cpu(), compiled.log_partition(**named), FLOAT32_LOG_PARTITION)
@@ -68,6 +74,8 @@ def test_full_sizes_are_answered_as_by_the_compiled_scan(size):
     wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations)
     for found, want in zip(counts, wanted, strict=False):
         assert_close(found.cpu(), want, FLOAT32_POSTERIOR)
+    if switching:
+        assert exact.durations[:, 16:].sum() > 1.0
     values = values_for(gpu)
     covariances = operators.covariances(*gpu.terms(), *values, True)
     wanted = cpu_kernels.covariances(*cpu.terms(), *(value.cpu().double() for value in values), True)

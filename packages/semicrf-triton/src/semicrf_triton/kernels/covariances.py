@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.means import duration_value, likeliest, rounded, transition_value
-from semicrf_triton.kernels.open import frames_between, open_of
+from semicrf_triton.kernels.open import FRAME, frames_between, open_of
 from semicrf_triton.kernels.posteriors import (
     SPAN,
     UNIT,
@@ -73,6 +73,8 @@ def sum_worths(
     own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
     inside = ((x >= 0) & (x < length))[:, None] & (c < C)[None, :]
     own_open = tl.load(own_ptr + x[:, None] * C + c[None, :], mask=inside, other=0) - center[None, :]
+    tl.static_assert(BLOCK_D <= SPAN)
+    tl.static_assert(x.shape[0] + SPAN - 1 <= FRAME)
     total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
     longest = tl.minimum(K, length - nearest)
     for span in range(0, longest, SPAN):
@@ -231,6 +233,7 @@ def duration_covariance_kernel(
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Of segments of some durations that begin in a span of chunks; or of each by itself."""
+    tl.static_assert(BLOCK_T + BLOCK_D - 1 <= FRAME)
     blocks = tl.cdiv(K, BLOCK_D)
     at_part, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     b, part = at_part // parts, at_part % parts

@@ -21,7 +21,14 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.open import frames_between, load_between, load_open, open_of, relative
+from semicrf_triton.kernels.open import (
+    FRAME,
+    frames_between,
+    load_between,
+    load_open,
+    open_of,
+    relative,
+)
 from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
     UNSEEN,
@@ -126,6 +133,8 @@ def sum_segments(
 ):  # fmt: skip
     """`(X, C)`, in units: the probability that a segment opens after `x` steps, at least `nearest`."""
     own_m, own_e, own_passed, norm_m = load_normed(own, sums, b, x, length, c, C)
+    tl.static_assert(BLOCK_D <= SPAN)
+    tl.static_assert(x.shape[0] + SPAN - 1 <= FRAME)  # so that two frames hold all other ends
     total = tl.zeros([x.shape[0], c.shape[0]], tl.int64)
     longest = tl.minimum(K, length - nearest)
     for span in range(0, longest, SPAN):
@@ -291,6 +300,7 @@ def duration_kernel(
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Segments of some durations that begin in a span of chunks, counted; or each for itself."""
+    tl.static_assert(BLOCK_T + BLOCK_D - 1 <= FRAME)
     blocks = tl.cdiv(K, BLOCK_D)
     at_part, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     b, part = at_part // parts, at_part % parts

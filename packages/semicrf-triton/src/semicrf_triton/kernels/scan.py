@@ -135,13 +135,18 @@ def scan_kernel(
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Log partitions to base 2, and the open segments with what makes probabilities of them."""
+    """Log partitions to base 2, and the open segments with what makes probabilities of them.
+
+    `tile_ptr` is scratch: two rows of labels for each position of a tile, of every scan.
+    """
+    tl.static_assert(FRAME % BLOCK_T == 0)  # frames begin with tiles
     b, direction = tl.program_id(0), tl.program_id(1)
     scan = b * tl.num_programs(1) + direction
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     opens = open_of(opens, scan, rows, C)
-    tile_ptr += scan * (BLOCK_T * C)
+    enter_ptr = tile_ptr + scan.to(tl.int64) * (2 * BLOCK_T * C)  # weights of entering, a row a position
+    begun_ptr = enter_ptr + BLOCK_T * C  # what begins there
 
     start_m, start_e = label_weight(terms.start, c, C)
     end_m, end_e = label_weight(terms.end, c, C)
@@ -178,7 +183,8 @@ def scan_kernel(
         reach = reach_of(forbidding, cut, j)
         enter_m, enter_e = boundary_weight(terms, place, mask, direction, -before)
         leave_m, leave_e = boundary_weight(terms, place, mask, 1 - direction, after)
-        tl.store(tile_ptr + j[None, :] * C + c[:, None], packed(enter_m, enter_e), mask=c[:, None] < C)
+        rows_of_tile = j[None, :] * C + c[:, None]
+        tl.store(enter_ptr + rows_of_tile, packed(enter_m, enter_e), mask=c[:, None] < C)
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
         ended_m, ended_e = sum_open(
@@ -188,9 +194,9 @@ def scan_kernel(
         ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m * leave_m), ended_e + leave_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
-        tl.debug_barrier()
+        tl.debug_barrier()  # what enters is there for all warps
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            entering = tl.load(tile_ptr + at * C + c, mask=c < C, other=0)
+            entering = tl.load(enter_ptr + at * C + c, mask=c < C, other=0)
             d = j - at  # less 1
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
             begun = begin_of(step + at, (step + j)[None, :], length, direction)
@@ -204,7 +210,7 @@ def scan_kernel(
             new_m, new_e = unpacked(entering)
             new_m, new_e = normal(star_m * new_m, star_e + new_e)
             new = packed(new_m, new_e)[:, None]
-            tl.store(tile_ptr + at * C + c[:, None], new, mask=c[:, None] < C)
+            tl.store(begun_ptr + at * C + c[:, None], new, mask=c[:, None] < C)
             new_m, new_e = unpacked(new)
             new_m, new_e = new_m * (weight_m * leave_m), new_e + (weight_e + leave_e)
             ended_m, ended_e = add_wide(ended_m, ended_e, new_m, new_e)
@@ -218,13 +224,13 @@ def scan_kernel(
             chunk = (scan.to(tl.int64) * tl.cdiv(T, CHUNK) + step // CHUNK) * C + c
             tl.store(passed_emissions.whole + chunk, whole, mask=c < C)
             tl.store(passed_emissions.rest + chunk, rest, mask=c < C)
-        tl.debug_barrier()
-        open_m, open_e = unpacked(tl.load(tile_ptr + j[None, :] * C + c[:, None], mask=mask, other=0))
+        tl.debug_barrier()  # what began is there for all warps
+        open_m, open_e = unpacked(tl.load(begun_ptr + rows_of_tile, mask=mask, other=0))
         open_e += relative(scale - whole - frame)[:, None]
         hurdles_before += (passed - passed_at_frame)[:, None]
         row = ((step + j) % rows)[None, :]
         store_open(opens, row, c[:, None], C, mask, open_m, open_e, hurdles_before)
-        tl.debug_barrier()
+        tl.debug_barrier()  # what is open is there for all warps, and the tile's rows have been read
 
         rest = column(after, j, BLOCK_T - 1)
         whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK

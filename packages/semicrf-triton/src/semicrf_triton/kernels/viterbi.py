@@ -119,13 +119,14 @@ def viterbi_kernel(
 ):  # fmt: skip
     """The best duration of what ends at each position, and the best label before what begins there.
 
-    And the last label of the best segmentation, -1 if there is none.
+    And the last label of the best segmentation, -1 if there is none. `tile_ptr` is scratch, as in the scan.
     """
     b = tl.program_id(0)
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     window_ptr += b.to(tl.int64) * rows * C
-    tile_ptr += b * (BLOCK_T * C)
+    enter_ptr = tile_ptr + b.to(tl.int64) * (2 * BLOCK_T * C)  # scores of entering, a row a position
+    begun_ptr = enter_ptr + BLOCK_T * C  # what begins there
     star = label_score(terms.start, c, C)
     closed = tl.full([BLOCK_C], FORBIDDEN, tl.int64)
     matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
@@ -140,7 +141,8 @@ def viterbi_kernel(
         reach = reach_of(forbidding, cut, j)
         enter = settle(boundary_score(terms.begin, place, mask) - (after - own))
         leave = settle(boundary_score(terms.finish, place, mask) + after)
-        tl.store(tile_ptr + j[None, :] * C + c[:, None], enter, mask=c[:, None] < C)
+        rows_of_tile = j[None, :] * C + c[:, None]
+        tl.store(enter_ptr + rows_of_tile, enter, mask=c[:, None] < C)
         through, dead = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1) > 0
         ended, lasted = best_open(
             duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
@@ -148,9 +150,9 @@ def viterbi_kernel(
         )  # fmt: skip
         ended = tl.where(hurdles > 0, FORBIDDEN, ended)
 
-        tl.debug_barrier()
+        tl.debug_barrier()  # what enters is there for all warps
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            entering = tl.load(tile_ptr + at * C + c, mask=c < C, other=FORBIDDEN)
+            entering = tl.load(enter_ptr + at * C + c, mask=c < C, other=FORBIDDEN)
             d = j - at  # less 1
             counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
             onward = load_duration(
@@ -161,7 +163,7 @@ def viterbi_kernel(
                     transition_ptr, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION
                 )
             opened = settle(star + entering)[:, None]
-            tl.store(tile_ptr + at * C + c[:, None], opened, mask=c[:, None] < C)
+            tl.store(begun_ptr + at * C + c[:, None], opened, mask=c[:, None] < C)
             score = opened + onward
             better = counts & (score >= ended)  # of equals the shorter, which begins later
             ended, lasted = tl.where(better, score, ended), tl.where(better, d[None, :] + 1, lasted)
@@ -176,8 +178,8 @@ def viterbi_kernel(
             )
 
         tl.store(lasted_ptr + place, lasted, mask=mask)
-        tl.debug_barrier()
-        opened = tl.load(tile_ptr + j[None, :] * C + c[:, None], mask=mask, other=FORBIDDEN)
+        tl.debug_barrier()  # what began is there for all warps
+        opened = tl.load(begun_ptr + rows_of_tile, mask=mask, other=FORBIDDEN)
         alive = hurdles - forbidding == column(hurdles, j, BLOCK_T - 1)[:, None]
         slot = ((step + j) % rows)[None, :] * C + c[:, None]
         tl.store(window_ptr + slot, tl.where(alive, settle(opened + through[:, None]), FORBIDDEN), mask=mask)

@@ -36,7 +36,7 @@ LARGEST_EXPONENT = tl.constexpr(2**_BITS_OF_A_SCORE)
 LARGEST_FIXED = tl.constexpr(2 ** (_BITS_OF_A_SCORE + _BITS))
 
 NOTHING = tl.constexpr(-(2**29))
-"""The exponent of 0, below any other; two of them can be added, and compared with a third."""
+"""The exponent of 0, below any other; three of them can be added, and compared with another."""
 
 
 @triton.jit

@@ -86,7 +86,7 @@ def scan(
     )
     scan_kernel[(batch, directions)](
         found.terms, found.weights, found.opens, found.sums, found.passed,
-        empty(torch.int64, blocks.scan.positions, classes), frames * frame, time, max_duration, classes,
+        empty(torch.int64, 2 * blocks.scan.positions, classes), frames * frame, time, max_duration, classes,
         BY_POSITION=found.by_position, DURATIONS=found.kind, CHUNK=blocks.chunk,
         **blocks.tiled(blocks.scan), **options(blocks.warps),
     )  # fmt: skip

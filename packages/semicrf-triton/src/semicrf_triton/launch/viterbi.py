@@ -26,7 +26,7 @@ def viterbi(given: Potentials[Tensor], *, blocks: Blocks | None = None) -> tuple
     device = given.emissions.device
     rows = max(min(time, max_duration + sum(blocks.best)), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
-    tile = torch.empty((batch, blocks.best.positions, classes), dtype=torch.int64, device=device)
+    tile = torch.empty((batch, 2 * blocks.best.positions, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
     final = torch.empty(batch, dtype=torch.int32, device=device)
