@@ -59,7 +59,8 @@ def compile_for(variant: Variant, target: GPUTarget) -> Any:
     """The kernel, compiled for a GPU that need not be there."""
     signature, constants = variant.signature()
     source = ASTSource(fn=variant.kernel, signature=signature, constexprs=constants)
-    chosen = options(variant.warps, variant.programs, amd=target.backend == "hip")
+    amd = target.backend == "hip"
+    chosen = options(variant.warps, variant.programs, amd=amd, arch=None if amd else target.arch)
     return triton.compile(source, target=target, options=chosen)
 
 

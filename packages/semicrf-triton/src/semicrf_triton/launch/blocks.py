@@ -10,16 +10,39 @@ REGISTERS = 65_536
 """32-bit registers of an NVIDIA multiprocessor, and so of the programs on it."""
 
 
-def options(warps: int, programs: int = 1, *, amd: bool = torch.version.hip is not None) -> dict[str, int]:
+SHARED_FROM = 90
+"""The architecture from which on programs share registers: for older ones the compiler spills some."""
+
+
+def options(
+    warps: int, programs: int = 1, *, amd: bool = torch.version.hip is not None, arch: int | None = None
+) -> dict[str, int]:
     """How a kernel is compiled: so many warps of 32 threads, and registers for so many programs beside it.
 
     Without a number of registers the compiler for NVIDIA GPUs spills some to fit one more program beside.
     AMD's warps have 64 threads.
+
+    Args:
+        arch: 90 for sm_90; that of the current device if None.
     """
     if amd:
         return {"num_warps": max(warps // 2, 1)}
-    registers = REGISTERS // (32 * warps * programs)
+    shared = programs_on(current_arch() if arch is None else arch, programs)
+    registers = REGISTERS // (32 * warps * shared)
     return {"num_warps": warps, "maxnreg": min(registers // 8 * 8, 255)}
+
+
+def programs_on(arch: int, programs: int) -> int:
+    """How many programs share the registers of a multiprocessor, if so many may."""
+    return programs if arch >= SHARED_FROM else 1
+
+
+def current_arch() -> int:
+    """Of the current device, as 90 for sm_90; where kernels are interpreted, any."""
+    if not torch.cuda.is_available():
+        return SHARED_FROM
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * major + minor
 
 
 class Tile(NamedTuple):
@@ -69,8 +92,8 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
-    Blocks(16, Tile(16, 16), Tile(16, 8), Tile(16, 8), 8, Share(4, 3), Share(4, 4), 4),
-    Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), 8, Share(2, 3), Share(4, 4), 4),
+    Blocks(16, Tile(16, 16), Tile(16, 8), Tile(16, 8), 8, Share(4, 3), Share(2, 4), 4),
+    Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), 8, Share(2, 3), Share(2, 4), 4),
     Blocks(64, Tile(8, 8), Tile(8, 4), Tile(8, 2), 8, Share(2, 1), Share(8, 1), 8),
     Blocks(128, Tile(8, 1), Tile(8, 1), Tile(8, 1), 16, Share(1, 1), Share(4, 1), 16),
 )
