@@ -34,10 +34,12 @@ TESTS = "packages/semicrf-triton/tests/kernels"
 
 def parity(seconds: float) -> dict[str, Any]:
     """Run the tests of the kernels for so long, many at once if that is possible, and say how they ended."""
+    from .ahead import WORKERS
+
     plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS]
     if importlib.util.find_spec("xdist"):
-        command += ["-p", "xdist.plugin", "-n", str(max((os.cpu_count() or 2) - 2, 1))]
+        command += ["-p", "xdist.plugin", "-n", str(WORKERS)]
     begun, stopped = time.perf_counter(), False
     with tempfile.TemporaryFile("w+") as output:
         with subprocess.Popen(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -19,6 +16,7 @@ from semicrf_triton.launch.scan import scan
 from semicrf_triton.launch.terms import prepared
 from semicrf_triton.launch.viterbi import viterbi
 
+from .ahead import beside
 from .contenders import Problem, Size
 from .measure import milliseconds
 
@@ -62,7 +60,7 @@ def compile_for(blocks: Blocks) -> None:
     try:
         for call in calls(blocks, Size(1, 10, 3, CLASSES[blocks.classes]), device).values():
             call()
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is met again where they are timed
         print(f"{blocks}: {type(error).__name__}", flush=True)
 
 
@@ -73,8 +71,7 @@ def main() -> None:
     sizes = SIZES
     if "--smoke" in sys.argv:
         tried, sizes = tried[:1], ((1, 10, 3),)
-    with ProcessPoolExecutor(max((os.cpu_count() or 2) - 2, 1), mp_context=get_context("spawn")) as pool:
-        list(pool.map(compile_for, tried))
+    beside(compile_for, tried)
     for blocks in tried:
         print(blocks)
         for batch, time, max_duration in sizes:

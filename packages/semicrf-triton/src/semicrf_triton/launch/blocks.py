@@ -92,6 +92,7 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
+    # classes, scan, best, mean, warps, boundaries, lasting, helpers
     Blocks(16, Tile(16, 16), Tile(16, 8), Tile(16, 8), 8, Share(4, 3), Share(2, 4), 4),
     Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), 8, Share(2, 3), Share(2, 4), 4),
     Blocks(64, Tile(8, 8), Tile(8, 4), Tile(8, 2), 8, Share(2, 1), Share(8, 1), 8),
@@ -99,7 +100,7 @@ BLOCKS = (
 )
 """So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64.
 
-Chosen by the clock of an H200.
+Scans and posteriors of up to 64 labels by the clock of an H200 (`benchmarks.gpu.sweep`).
 """
 
 
