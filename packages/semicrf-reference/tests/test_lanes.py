@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from semicrf_reference import compiled, eager
-from semicrf_reference.compiled import kernels, lane_scans, lanes
+from semicrf_reference.compiled import kernels, lane_scans, lane_viterbi, lanes
 from semicrf_reference.compiled.lane_scans import lanes_batch
+from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space
 from semicrf_reference.compiled.lanes import lanes_state
 from semicrf_reference.compiled.problem import Answers, Problem
 from semicrf_spec.potentials import SHAPES
@@ -70,6 +71,7 @@ def no_scan(monkeypatch):
         pytest.fail("the scan was called")
 
     monkeypatch.setattr(kernels, "scan_batch", scan_batch)
+    monkeypatch.setattr(kernels, "viterbi_batch", scan_batch)
 
 
 @pytest.fixture
@@ -80,7 +82,11 @@ def poisoned(monkeypatch):
         *numbers, lengths = lanes_state(size)
         return *(np.full_like(array, np.nan) for array in numbers), np.full_like(lengths, 10**9)
 
+    def decoding(size):
+        return tuple(np.full_like(array, np.nan) for array in lanes_decoding_space(size))
+
     monkeypatch.setattr(kernels, "lanes_state", state)
+    monkeypatch.setattr(kernels, "lanes_decoding_space", decoding)
 
 
 @pytest.fixture
@@ -97,9 +103,43 @@ def served(monkeypatch):
 
 
 @pytest.mark.parametrize("count", BATCHES)
-@pytest.mark.parametrize(("time", "classes"), [(1, 3), (2, 1), (7, 5), (30, 9), (23, 24), (50, 2)])
+@pytest.mark.parametrize(("time", "classes"), [(1, 3), (2, 2), (7, 5), (30, 9), (23, 24), (50, 2)])
 def test_lanes_answer_what_the_oracle_answers(no_scan, poisoned, count, time, classes):
     assert_equals_oracle(batch_of(count, time, classes))
+
+
+def best(terms):
+    found = compiled.viterbi(**terms)
+    return found.scores, found.labels, found.durations
+
+
+@pytest.mark.parametrize("count", BATCHES)
+@pytest.mark.parametrize(("time", "classes"), [(1, 3), (2, 2), (7, 5), (30, 9), (23, 24), (50, 2)])
+def test_the_best_paths_of_lanes_are_the_scans_to_the_last_bit(poisoned, monkeypatch, count, time, classes):
+    terms = batch_of(count, time, classes)
+    with monkeypatch.context() as only_lanes:
+        only_lanes.setattr(kernels, "viterbi_batch", None)
+        found = best(terms)
+    monkeypatch.setattr(kernels, "viterbi_lanes", None)
+    monkeypatch.setattr(kernels, "side_by_side", lambda _: False)
+    assert same_bits(found, best(terms))
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5, 9])
+def test_of_equal_paths_lanes_take_the_one_that_the_oracle_takes(no_scan, poisoned, classes):
+    scores = batch_of(40, 9, classes, size=0.6)
+    terms = {name: t.round() if t.is_floating_point() else t for name, t in scores.items()}
+    expected = eager.viterbi(**terms)
+    assert same_bits(best(terms), (expected.scores, expected.labels, expected.durations))
+
+
+def test_lanes_have_no_path_where_nothing_is_allowed(no_scan, poisoned):
+    terms = batch_of(20, 9, 4)
+    terms["emissions"][:] = -torch.inf
+    scores, labels, durations = best(terms)
+    assert torch.equal(scores, torch.where(terms["lengths"] > 0, -torch.inf, 0.0).double())
+    assert (labels == -1).all()
+    assert (durations == 0).all()
 
 
 @pytest.mark.parametrize("missing", ["start", "end", "lengths"])
@@ -119,6 +159,7 @@ def test_lanes_forbid_what_is_forbidden(no_scan, poisoned, name):
     allowed[..., 0] = True
     terms[name] = terms[name].where(allowed, -torch.inf)
     assert_equals_oracle(terms)
+    assert_close(best(terms)[0], eager.viterbi(**terms).scores, FLOAT64_RELATIVE)
 
 
 def test_lanes_read_no_padding(no_scan):
@@ -126,6 +167,7 @@ def test_lanes_read_no_padding(no_scan):
     dirty = {n: t.clone() for n, t in clean.items()}
     dirty["emissions"][torch.arange(12) >= clean["lengths"][:, None]] = torch.nan
     assert same_bits(answers(dirty), answers(clean))
+    assert same_bits(best(dirty), best(clean))
     assert same_bits(gradients(dirty), gradients(clean))
 
 
@@ -134,6 +176,7 @@ def test_lanes_read_views_and_reversed_strides(no_scan):
     views = {**terms, "emissions": terms["emissions"].permute(2, 0, 1).contiguous().permute(1, 2, 0)}
     assert not views["emissions"].is_contiguous()
     assert same_bits(answers(views), answers(terms))
+    assert same_bits(best(views), best(terms))
 
 
 def test_gradients_are_the_posteriors_summed(no_scan):
@@ -273,6 +316,12 @@ def test_labels_whose_transitions_would_fill_the_memory_are_the_scans(classes):
     assert lanes.side_by_side(Problem.of([*terms, *[None] * 5])) is False
 
 
+def test_one_label_is_the_scans():
+    terms = batch_of(16, 8, 1)
+    assert lanes.side_by_side(Problem.of([terms.get(name) for name in SHAPES])) is False
+    assert_equals_oracle(terms)
+
+
 @pytest.mark.parametrize("level", [1e16, -1e17, -1e30])
 def test_a_level_of_transitions_that_nothing_passes_costs_no_digit(no_scan, level):
     terms = batch_of(16, 5, 2)
@@ -296,7 +345,7 @@ def test_functions_that_take_it_for_granted_are_given_arrays_that_do_not_overlap
         return call
 
     taking = set()
-    for module in (lanes, lane_scans):
+    for module in (lanes, lane_scans, lane_viterbi):
         for name, found in list(vars(module).items()):
             if hasattr(found, "py_func"):
                 plain = found.py_func
@@ -304,11 +353,13 @@ def test_functions_that_take_it_for_granted_are_given_arrays_that_do_not_overlap
                     taking.add(name)
                     plain = watched(name, plain)
                 monkeypatch.setattr(module, name, plain)
-    terms = random_potentials(3, 6, 1, 2, seed=4, optional=False).map(torch.from_numpy)
+    terms = random_potentials(3, 6, 1, 5, seed=4, optional=False).map(torch.from_numpy)
     problem = Problem.of(terms.terms())
     answers = Answers.of_posteriors(problem, True)
     batch = lane_scans.lanes_batch.__wrapped__
     assert batch(0, 3, True, problem.arrays, tuple(answers), lanes.lanes_state(problem.size))
+    found = np.empty(3), np.empty((3, 6), np.int64), np.empty((3, 6), np.int64)
+    lane_viterbi.viterbi_lanes.__wrapped__(0, 3, problem.arrays, *found, lanes_decoding_space(problem.size))
     assert called == taking != set()
     expected = eager.log_partition(**dict(terms.items()))
     assert_close(torch.from_numpy(answers.total), expected, FLOAT64_RELATIVE)

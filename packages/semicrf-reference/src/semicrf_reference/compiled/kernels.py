@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from semicrf_reference.compiled.lane_scans import lanes_batch
+from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space, viterbi_lanes
 from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
 from semicrf_reference.compiled.moments import FIRST, SECOND, TOTAL, means_space, moments_batch, open_space
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
@@ -107,14 +108,16 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
+    lanes = side_by_side(problem)
+    kernel, space_of = (viterbi_lanes, lanes_decoding_space) if lanes else (viterbi_batch, decoding_space)
 
     def space() -> tuple[Any, ...]:
-        return (decoding_space(problem.size),)
+        return (space_of(problem.size),)
 
     def decoded(first: int, last: int, space: Any) -> None:
-        viterbi_batch(first, last, problem.arrays, scores, labels, durations, space)
+        kernel(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((decoded, ()), over=problem, space=space)
+    run((decoded, ()), over=problem, space=space, parts=groups_of(problem) if lanes else None)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
@@ -181,8 +184,12 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
         if not lanes_batch(first, last, gradients, problem.arrays, tuple(answers), state):
             scan(first, last)
 
-    groups = parts_of(problem.size.batch, math.ceil(problem.size.batch / LANES))
-    run((scanned, ()), over=problem, space=lambda: (lanes_state(problem.size),), parts=groups)
+    run((scanned, ()), over=problem, space=lambda: (lanes_state(problem.size),), parts=groups_of(problem))
+
+
+def groups_of(problem: Problem) -> list[tuple[int, int]]:
+    """The sequences that stand side by side."""
+    return parts_of(problem.size.batch, math.ceil(problem.size.batch / LANES))
 
 
 def register() -> None:

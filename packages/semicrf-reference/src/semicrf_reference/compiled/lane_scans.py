@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import apart, jit, kernel
+from semicrf_reference.compiled.jit import apart, inlined, jit, kernel
 from semicrf_reference.compiled.lanes import (
+    LANES,
     LANES_STATE,
     apply_to_lanes,
     lanes_in,
@@ -103,7 +104,7 @@ def scan_backward(lanes, answers, first):
     return True
 
 
-@jit
+@inlined
 def meet(lanes, t):
     """Posteriors of a position, and of the transitions out of it."""
     multiply_summed(lanes.closed[t], lanes.closing, lanes.here, lanes.factor)
@@ -144,13 +145,12 @@ def count_transitions(closed, t, shares, joint):
         for c in range(len(joint)):
             row = joint[i, c]
             first, second, third, fourth = shares[0, c], shares[1, c], shares[2, c], shares[3, c]
-            for g in range(row.size):
-                row[g] += (a[i, g] * first[g] + b[i, g] * second[g]) + (
-                    d[i, g] * third[g] + e[i, g] * fourth[g]
-                )
+            for g in range(LANES):
+                total = row[g] + a[i, g] * first[g] + b[i, g] * second[g]
+                row[g] = total + d[i, g] * third[g] + e[i, g] * fourth[g]
 
 
-@jit
+@inlined
 def write_position(lanes, answers, first, t):
     """What covers a position begins and ends there."""
     _, position, begins, ends, edges, _, _ = answers

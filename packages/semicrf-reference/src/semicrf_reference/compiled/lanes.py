@@ -91,11 +91,14 @@ def lanes_in(state, time):
 
 
 def side_by_side(problem: Problem) -> bool:
-    """Whether lanes may serve: a linear chain of shared transitions, the sequences alike in length."""
+    """Whether lanes may serve: a linear chain of shared transitions, the sequences alike in length.
+
+    Of one label there is nothing to sum.
+    """
     batch, time, max_duration, classes = problem.size
     begin, finish, lengths = problem.arrays[6:9]
     shared = not (problem.by_position or problem.by_segment) and begin.shape[2] == finish.shape[2] == 0
-    if not shared or max_duration > 1 or (2 * time + classes) * classes > MOST_ENTRIES:
+    if not shared or max_duration > 1 or classes < 2 or (2 * time + classes) * classes > MOST_ENTRIES:
         return False
     steps = math.ceil(batch / LANES) * LANES * int(lengths.max(initial=0))
     return 0 < steps <= MOST_STEPS * int(lengths.sum())
@@ -146,11 +149,11 @@ def read_row(scores, scale, weights):
     return good
 
 
-@jit
+@inlined
 def read_emissions(lanes, emissions, t):
     """What the messages grow by at a position. Returns whether lanes serve."""
     growth = lanes.growth[t]
-    for g in range(lanes.lengths.size):
+    for g in range(LANES):
         if t < lanes.lengths[g]:
             for c in range(len(growth)):
                 growth[c, g] = emissions[g, t, c]
@@ -165,17 +168,17 @@ def read_emissions(lanes, emissions, t):
 @apart
 def find_largest(message, least, top):
     """`top[g] = max_c message[c, g]`, or the least."""
-    for g in range(top.size):
+    for g in range(LANES):
         top[g] = least
     for c in range(len(message)):
-        for g in range(top.size):
+        for g in range(LANES):
             top[g] = max(top[g], message[c, g])
 
 
 @apart
 def add_levels(level, high, low):
     """`high + low` grow by the level of a position, 0 where nothing is allowed there."""
-    for g in range(level.size):
+    for g in range(LANES):
         level[g] = level[g] if level[g] > -math.inf else 0.0
         high[g], error = two_sum(high[g], level[g])
         low[g] += error
@@ -186,7 +189,7 @@ def exponentiate(scores, level, duration):
     """`scores[c, g] = exp(scores[c, g] - level[g]) * duration[c, g]`. Returns whether lanes serve."""
     good = True
     for c in range(len(scores)):
-        for g in range(level.size):
+        for g in range(LANES):
             weight, exponent = exp_wide(scores[c, g] - level[g])
             power = power_of_two(exponent)
             scores[c, g] = weight * power * duration[c, g]
@@ -196,20 +199,37 @@ def exponentiate(scores, level, duration):
 
 @apart
 def apply_to_lanes(matrix, message, out):
-    """`out = matrix @ message`, four rows of the message at once."""
+    """`out = matrix @ message`, two rows at once."""
     classes, blocked = len(message), len(message) // 4 * 4
-    for c in range(classes):
-        row = out[c]
-        for g in range(row.size):
-            row[g] = 0.0
+    for begun in range(0, classes, 2):
+        c = min(begun, classes - 2)  # of an odd number, one row twice
+        first, second = out[c], out[c + 1]
+        for g in range(LANES):
+            first[g] = second[g] = 0.0
         for i in range(0, blocked, 4):
-            a, b, d, e = matrix[c, i], matrix[c, i + 1], matrix[c, i + 2], matrix[c, i + 3]
-            first, second, third, fourth = message[i], message[i + 1], message[i + 2], message[i + 3]
-            for g in range(row.size):
-                row[g] += (a * first[g] + b * second[g]) + (d * third[g] + e * fourth[g])
+            add_four(matrix[c], matrix[c + 1], message, i, first, second)
         for i in range(blocked, classes):
-            for g in range(row.size):
-                row[g] += matrix[c, i] * message[i, g]
+            add_one(matrix[c], matrix[c + 1], message, i, first, second)
+
+
+@apart
+def add_four(weights, other_weights, message, i, row, other):
+    """Four products of each lane in one pass over both rows."""
+    a, b, d, e = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
+    p, q, r, s = other_weights[i], other_weights[i + 1], other_weights[i + 2], other_weights[i + 3]
+    for g in range(LANES):
+        w, x, y, z = message[i, g], message[i + 1, g], message[i + 2, g], message[i + 3, g]
+        row[g] = row[g] + a * w + b * x + d * y + e * z
+        other[g] = other[g] + p * w + q * x + r * y + s * z
+
+
+@apart
+def add_one(weights, other_weights, message, i, row, other):
+    """One product of each lane; `LANES` as a constant would keep so short a loop from vector instructions."""
+    a, p = weights[i], other_weights[i]
+    for g in range(row.size):
+        row[g] += a * message[i, g]
+        other[g] += p * message[i, g]
 
 
 @apart
@@ -231,11 +251,11 @@ def multiply_lanes(message, factor, floor):
     return good
 
 
-@jit
+@inlined
 def rescale(lanes, message, t):
     """Divide by the power of two that brings each largest to [1, 2). Returns whether lanes serve."""
     find_largest(message, 0.0, lanes.factor)
-    for g in range(lanes.lengths.size):
+    for g in range(LANES):
         exponent = exponent_of(lanes.factor[g])
         lanes.exponent[g] += exponent
         lanes.factor[g] = power_of_two(-exponent)

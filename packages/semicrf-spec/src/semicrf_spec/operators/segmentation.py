@@ -160,13 +160,16 @@ class Segmentation:
 
     def to_list(self) -> list[Any]:
         """One list of segments per sequence, `list[list[Segment]]`; of samples, a list of such lists."""
-        labels, durations = self.labels.flatten(0, -2), self.durations.flatten(0, -2)
-        begins = durations > 0
-        sequence, start = torch.nonzero(begins, as_tuple=True)
+        time = self.labels.shape[-1]
+        labels, durations = (
+            tensor.numpy(force=True).reshape(-1, time) for tensor in (self.labels, self.durations)
+        )
+        sequence, start = durations.nonzero()
         columns = (start, start + durations[sequence, start], labels[sequence, start])
         rows = zip(*(column.tolist() for column in columns), strict=True)
         segments = map(tuple.__new__, repeat(Segment), rows)  # Segment(...) takes twice as long
-        lists = (list(islice(segments, count)) for count in begins.sum(1).tolist())
+        counts = np.bincount(sequence, minlength=len(labels))
+        lists = (list(islice(segments, count)) for count in counts.tolist())
         return _nested(lists, self.labels.shape[:-1])
 
     def to_labels(self, fill: int = NO_LABEL) -> Tensor:
