@@ -160,10 +160,8 @@ class Segmentation:
 
     def to_list(self) -> list[Any]:
         """One list of segments per sequence, `list[list[Segment]]`; of samples, a list of such lists."""
-        time = self.labels.shape[-1]
-        labels, durations = (
-            tensor.numpy(force=True).reshape(-1, time) for tensor in (self.labels, self.durations)
-        )
+        grids = (self.labels, self.durations)
+        labels, durations = (grid.flatten(0, -2).numpy(force=True) for grid in grids)
         sequence, start = durations.nonzero()
         columns = (start, start + durations[sequence, start], labels[sequence, start])
         rows = zip(*(column.tolist() for column in columns), strict=True)
