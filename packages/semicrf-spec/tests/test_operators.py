@@ -20,7 +20,6 @@ from semicrf_spec.operators import (
     Posteriors,
     Segmentation,
     entropy,
-    gradients,
     log_partition,
     posteriors,
     sample,
@@ -30,6 +29,7 @@ from semicrf_spec.operators import (
     viterbi,
 )
 from semicrf_spec.operators.contracts import statistics_shapes
+from semicrf_spec.operators.derivatives import gradients
 from semicrf_spec.potentials import DTYPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, case, case_names
 from semicrf_spec.testing.enumerated import STATISTICS, answer, as_numpy
@@ -203,7 +203,9 @@ def test_gradients_come_in_the_dtypes_of_their_terms():
         log_partition(**terms).sum().backward()
         _, *found = torch.ops.semicrf.posteriors(*terms.values(), None, None)
     position, begins, *_ = found
-    by_formula = gradients(torch.ones(2, dtype=torch.float64), found, (*terms.values(), None, None))
+    by_formula = gradients(
+        torch.ones(2, dtype=torch.float64), found, (*terms.values(), None, None), [True] * len(SHAPES)
+    )
     assert [x.dtype for x in by_formula[:-2]] == list(dtypes.values())
     assert {name: x.grad.dtype for name, x in terms.items()} == dtypes
     assert torch.equal(terms["emissions"].grad, position.to(torch.float16))

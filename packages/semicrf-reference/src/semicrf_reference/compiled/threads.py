@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -55,8 +55,8 @@ def run(
         work()
     finally:
         begun = [helper for helper in helpers if not helper.cancel()]
-        if begun:  # to wait for nobody costs as much as a short scan
-            wait(begun)
+        for helper in begun:
+            helper.exception()  # waits for it
     for helper in begun:
         helper.result()
 

@@ -3,7 +3,7 @@
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
 from semicrf_spec.operators.censoring import Censoring, Copies, check_summable, survivors
 from semicrf_spec.operators.checks import can_look, check_labels, check_segmentation
-from semicrf_spec.operators.contracts import SCHEMAS, gradients, statistics_dtype, terms_and_boundaries
+from semicrf_spec.operators.contracts import SCHEMAS, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.functions import (
@@ -46,7 +46,6 @@ __all__ = [
     "entropy_from",
     "expected_score",
     "first_above",
-    "gradients",
     "kl_divergence",
     "kl_divergence_by",
     "lengths_of",

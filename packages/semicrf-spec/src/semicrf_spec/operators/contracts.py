@@ -7,15 +7,13 @@ tensors are. Kernels call `Potentials.check_values`, since only they see values 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from semicrf_spec.operators.derivatives import Terms, gradients, needs_boundaries
 from semicrf_spec.potentials import SHAPES, axes_of
-from semicrf_spec.serial import for_numpy
 
 _TERMS = (
     "Tensor emissions, Tensor transition, Tensor duration, Tensor? start, Tensor? end, "
@@ -44,9 +42,6 @@ count with the value of a segmentation, the sum over what it uses: the derivativ
 axis of k in front, as `Rank` says; `sample` labels and durations `(n, B, T)`, drawn with uniforms
 `(n, B, T, 2)` as `Draw` says.
 """
-
-Terms = tuple[Tensor | None, ...]
-Statistics = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 REMEDIES = {
     "cpu": "install and import semicrf-reference, which brings the CPU kernels",
@@ -147,45 +142,6 @@ torch.library.register_fake("semicrf::top_k", _fake_top_k)
 torch.library.register_fake("semicrf::sample", _fake_sample)
 
 
-def gradients(grad: Tensor, statistics: Statistics, terms: Terms) -> tuple[Tensor | None, ...]:
-    """Gradient of every term, given `(B,)` gradients of the log partitions.
-
-    The derivative of `log_partition` by a term is the expected count of that term: a posterior.
-    """
-    position, begins, ends, transitions, durations, first, last = statistics
-    counted = (position, transitions, durations, first, last, begins, ends)
-    weights = grad.to(position.dtype)
-
-    def weighted(name: str, counts: Tensor, term: Tensor | None) -> Tensor | None:
-        return None if term is None else _weighted(counts, weights, term.dtype, axes_of(name, term)[0] == "B")
-
-    return *map(weighted, SHAPES, counted, terms), None, None
-
-
-def _weighted(counts: Tensor, weights: Tensor, dtype: torch.dtype, each: bool) -> Tensor:
-    """`counts[b] * weights[b]`, of each sequence or summed over them; by numpy where nothing is recorded."""
-    recorded = torch.is_grad_enabled() or type(counts) is not Tensor
-    if not recorded and for_numpy(counts, dtype):
-        with suppress(RuntimeError), np.errstate(all="ignore"):  # no memory of its own, as under vmap
-            own, factors = counts.numpy(), weights.numpy(force=True)
-            real = str(dtype).rpartition(".")[2]
-            if not each:  # not by BLAS, whose threads go on spinning beside those of the scans
-                return torch.from_numpy(np.einsum("b,b...->...", factors, own).astype(real, copy=False))
-            product = np.empty(own.shape, real)
-            np.multiply(own, factors.reshape(-1, *(1,) * (own.ndim - 1)), out=product, casting="same_kind")
-            return torch.from_numpy(product)
-    if each:
-        return (counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))).to(dtype)
-    total: Tensor = torch.tensordot(weights, counts, dims=1)
-    return total.to(dtype)
-
-
-def needs_boundaries(terms: Terms) -> bool:
-    """Whether gradients take `begins` and `ends`: where there is a term for them."""
-    begin, finish = terms[5:7]
-    return begin is not None or finish is not None
-
-
 def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
@@ -193,7 +149,7 @@ def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
 def _backward_log_partition(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     terms = ctx.saved_tensors
     statistics = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[1:]
-    return gradients(grad, statistics, terms)
+    return gradients(grad, statistics, terms, ctx.needs_input_grad)
 
 
 def _setup_posteriors(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
@@ -208,12 +164,12 @@ def _backward_posteriors(ctx: Any, grad: Tensor | None, *values: Tensor | None) 
     terms, statistics = saved[:count], saved[count:]
     found: tuple[Tensor | None, ...] = (None,) * count
     if grad is not None:
-        found = gradients(grad, statistics, terms)
+        found = gradients(grad, statistics, terms, ctx.needs_input_grad)
     if any(value is not None for value in values):
         boundaries = needs_boundaries(terms)
         covariances = torch.ops.semicrf.covariances(*terms, *values, boundaries)
         ones = covariances[0].new_ones(len(covariances[0]))
-        second = gradients(ones, covariances, terms)
+        second = gradients(ones, covariances, terms, ctx.needs_input_grad)
         found = second if grad is None else tuple(map(_sum, found, second))
     return *found, None
 

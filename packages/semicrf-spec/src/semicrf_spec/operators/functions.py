@@ -5,14 +5,15 @@ Each function checks shapes, then calls the operator; PyTorch's dispatcher finds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from semicrf_spec.operators.calls import over_terms
-from semicrf_spec.operators.contracts import needs_boundaries
+from semicrf_spec.operators.derivatives import LogPartition, needs_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
@@ -48,12 +49,15 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     Cost: O(B T C (K + C)) time. O(B K C) memory without gradients, O(B T C) with.
     Source: Sarawagi & Cohen 2004; factored as in Murphy 2002.
     """
-    terms = potentials.terms()
-    if torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items()):
-        return _posteriors(potentials, needs_boundaries(terms))[0]
     _refuse_forward_mode(potentials)
-    result: Tensor = torch.ops.semicrf.log_partition(*terms)
-    return result
+    terms = potentials.terms()
+    if not (torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items())):
+        found: Tensor = torch.ops.semicrf.log_partition(*terms)
+    elif torch.compiler.is_compiling():
+        found = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[0]
+    else:
+        found = _differentiable(LogPartition.apply, *terms)
+    return found
 
 
 @over_terms
@@ -113,20 +117,19 @@ def entropy(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def _log_partition_and_posteriors(potentials: Potentials[Tensor]) -> tuple[Tensor, Posteriors]:
-    log_partition, *counts = _posteriors(potentials, True)
+    _refuse_forward_mode(potentials)
+    log_partition, *counts = _differentiable(torch.ops.semicrf.posteriors, *potentials.terms(), True)
     return log_partition, Posteriors(*counts[:5])
 
 
-def _posteriors(potentials: Potentials[Tensor], boundaries: bool) -> Sequence[Tensor]:
-    """The operator, with errors that name the backend for what it has no derivative rule for."""
-    _refuse_forward_mode(potentials)
+def _differentiable(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call the function, with errors that name the backend for what it has no derivative rule for."""
     try:
-        found: Sequence[Tensor] = torch.ops.semicrf.posteriors(*potentials.terms(), boundaries)
+        return function(*arguments)
     except RuntimeError as error:
         if "functorch transforms" in str(error):
             raise RuntimeError(f"torch.func does not reach into this backend: {REVERSE_MODE}") from error
         raise
-    return found
 
 
 def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
