@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,25 +64,36 @@ def plain_threads(effort: Effort) -> Row:
 
 
 def positions(effort: Effort) -> Table:
-    """Time a position, of short and of long sequences."""
+    """Time a position, of short and of long sequences: of one, and of as many as make the longest together.
+
+    One short sequence takes little longer than what a call costs whatever it is asked for.
+    """
     lengths = (1_000, 10_000) if effort.quick else (1_000, 10_000, 100_000, 1_000_000)
-    models = {T: Ours(random_terms(Size(1, T, 100, 24))) for T in lengths}
+    longer = replace(effort, seconds=20 * effort.seconds)  # each takes seconds, and a machine has moods
+    rows = [
+        *each_position([Size(1, T, 100, 24) for T in lengths], None, effort),
+        *each_position([Size(lengths[-1] // T, T, 100, 24) for T in lengths], 1, longer),
+    ]
+    return Table("Ours alone: time a position, float32", FORWARD, TRAIN, "slowest/fastest", rows)
+
+
+def each_position(sizes: Sequence[Size], threads: int | None, effort: Effort) -> Iterator[Row]:
+    """Time a position at each size, and the slowest beside the fastest."""
+    remark = "one thread" if threads == 1 else ""
+    models = {size: Ours(random_terms(size)) for size in sizes}
     contenders = {
-        f"{what} {T}": Contender(partial(call, model))
-        for T, model in models.items()
+        f"{what} {size}": Contender(partial(call, model), threads)
+        for size, model in models.items()
         for what, call in CALLS.items()
     }
     found = interleaved(contenders, effort)
-    each = {what: [found[f"{what} {T}"].over(T) for T in lengths] for what in CALLS}
-    rows = [
-        Row("a position", str(Size(1, T, 100, 24)), value, gradient)
-        for T, value, gradient in zip(lengths, each[FORWARD], each[TRAIN], strict=True)
-    ]
-    for what, spreads in each.items():
-        fastest, slowest = (pick(spreads, key=lambda spread: spread.median) for pick in (min, max))
+    spreads = {what: [found[f"{what} {s}"].over(s.batch * s.time) for s in sizes] for what in CALLS}
+    for size, value, gradient in zip(sizes, spreads[FORWARD], spreads[TRAIN], strict=True):
+        yield Row("a position", str(size), value, gradient, remark=remark)
+    for what, of_sizes in spreads.items():
+        fastest, slowest = (pick(of_sizes, key=lambda spread: spread.median) for pick in (min, max))
         ratio = slowest.median / fastest.median
-        rows.append(Row(f"{what}: slowest/fastest", "", ratio=ratio, wanted=Wanted("≤", 1.15)))
-    return Table("Ours alone: time a position, float32", FORWARD, TRAIN, "slowest/fastest", rows)
+        yield Row(f"{what}: slowest/fastest", "", ratio=ratio, wanted=Wanted("≤", 1.15), remark=remark)
 
 
 def durations(effort: Effort) -> Table:
