@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ def gradients(effort: Effort) -> Table:
 
 def threads(effort: Effort) -> Table:
     """What a second thread saves."""
-    rows = [plain_threads(effort)]
+    rows = list(plain_threads(effort))
     remark = "" if (os.cpu_count() or 1) > 1 else "the machine has one core"
     for size in BATCHED[:1] if effort.quick else (*BATCHED, *SINGLE):
         ours = Ours(random_terms(size))
@@ -49,18 +49,27 @@ def threads(effort: Effort) -> Table:
     return Table("Ours alone: threads, float32", "1 thread", "2 threads", "1 thread/2 threads", rows)
 
 
-def plain_threads(effort: Effort) -> Row:
-    """What a second thread saves where nothing is shared: two loops one after the other, or at once."""
-    windows, weights = np.random.default_rng(0).random((2, 24, 200)), np.ones((24, 100))
+def plain_threads(effort: Effort) -> Iterator[Row]:
+    """What a second thread saves where nothing is shared: two loops one after the other, or at once.
+
+    Dot products wait for memory, polynomials for nothing. Where threads share a core, with one another or with
+    strangers, neither gains what two cores would give.
+    """
+    random = np.random.default_rng(0)
+    windows, weights = random.random((2, 24, 200)), np.ones((24, 100))
+    numbers = random.random((2, 1024))
+    loops: dict[str, Callable[[int], object]] = {
+        "dot products": lambda i: dot_products(windows[i], weights, 20_000),
+        "polynomials": lambda i: polynomials(numbers[i], 5_000),
+    }
     with ThreadPoolExecutor(2) as pool:
-
-        def loops(workers: int) -> None:
-            mapped = map if workers == 1 else pool.map
-            list(mapped(lambda window: dot_products(window, weights, 20_000), windows))
-
-        one, two = interleaved({str(n): Contender(partial(loops, n)) for n in (1, 2)}, effort).values()
-    ratio = one.median / two.median
-    return Row("plain loops", "K=100 C=24", one, two, ratio, remark="what the machine gives")
+        for name, loop in loops.items():
+            calls = {1: partial(map, loop), 2: partial(pool.map, loop)}
+            contenders = {
+                str(n): Contender(lambda call=call: list(call((0, 1)))) for n, call in calls.items()
+            }
+            one, two = interleaved(contenders, effort).values()
+            yield Row(f"plain {name}", "", one, two, one.median / two.median, remark="what the machine gives")
 
 
 def positions(effort: Effort) -> Table:
@@ -145,4 +154,17 @@ def dot_products(window: Any, weights: Any, positions: int) -> float:
         for c in range(labels):
             for k in range(longest):
                 total += window[c, first + k] * weights[c, k]
+    return total
+
+
+@numba.njit(fastmath=True, nogil=True)
+def polynomials(numbers: Any, repeats: int) -> float:
+    """The same polynomial of every number, over and over."""
+    total = 0.0
+    for _ in range(repeats):
+        for i in range(numbers.size):
+            value = 1.0
+            for _ in range(24):
+                value = value * numbers[i] + 0.5
+            total += value
     return total

@@ -32,15 +32,21 @@ def memory(effort: Effort) -> Table:
 
 
 def semirings_time(effort: Effort) -> Table:
-    """Time of every semiring."""
-    rows = list(_time_rows(_semirings(effort), str(_size(effort)), LOG.name, effort))
-    return Table(f"Semirings: time, {PLAIN}", FORWARD, TRAIN, f"{TRAIN}, beside {LOG.name}", rows)
+    """Time of every semiring on every algorithm."""
+    size = _size(effort)
+    rows: list[Row] = []
+    for algorithm in scan.ALGORITHMS:
+        rows += _time_rows(_semirings(algorithm, size), f"{algorithm}, {size}", LOG.name, effort)
+    return Table("Semirings: time", FORWARD, TRAIN, f"{TRAIN}, beside {LOG.name}", rows)
 
 
 def semirings_memory(effort: Effort) -> Table:
-    """Peak memory of every semiring."""
-    rows = list(_memory_rows(_semirings(effort), str(_size(effort))))
-    return Table(f"Semirings: peak memory, {PLAIN}", FORWARD, TRAIN, f"{TRAIN}, beside the edges", rows)
+    """Peak memory of every semiring on every algorithm."""
+    size = _size(effort)
+    rows: list[Row] = []
+    for algorithm in scan.ALGORITHMS:
+        rows += _memory_rows(_semirings(algorithm, size), f"{algorithm}, {size}")
+    return Table("Semirings: peak memory", FORWARD, TRAIN, f"{TRAIN}, beside the edges", rows)
 
 
 def _size(effort: Effort) -> Size:
@@ -59,9 +65,8 @@ def _algorithms(size: Size) -> dict[str, Problem]:
     return found
 
 
-def _semirings(effort: Effort) -> dict[str, Problem]:
-    algorithm = scan.ALGORITHMS[PLAIN]
-    return {semiring.name: Problem.of(algorithm, _size(effort), semiring) for semiring in SEMIRINGS}
+def _semirings(algorithm: str, size: Size) -> dict[str, Problem]:
+    return {each.name: Problem.of(scan.ALGORITHMS[algorithm], size, each) for each in SEMIRINGS}
 
 
 def _time_rows(problems: dict[str, Problem], size: str, plain: str, effort: Effort) -> Iterator[Row]:

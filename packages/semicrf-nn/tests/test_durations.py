@@ -32,6 +32,30 @@ FAMILIES = (
     GammaDurations,
 )
 families = pytest.mark.parametrize("family", FAMILIES)
+
+
+class Slope(torch.nn.Module):
+    """A function of durations that learns."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.zeros(1, num_classes))
+
+    def forward(self, d):
+        return self.slope * d
+
+
+def mixture(num_classes, max_duration):
+    """Of a family with one parameter and one with two."""
+    return MixtureDurations([family(num_classes, max_duration) for family in (PoissonDurations, GammaDurations)])
+
+
+def function(num_classes, max_duration):
+    """Durations by a function."""
+    return CallableDurations(num_classes, max_duration, Slope(num_classes))
+
+
+every_kind = pytest.mark.parametrize("kind", [*FAMILIES, mixture, function])
 K = 400
 D = torch.arange(1, K + 1, dtype=torch.float64)
 
@@ -50,10 +74,10 @@ def total_variation(model, other):
     return (0.5 * (model().double().exp() - other().double().exp()).abs().sum(0)).detach()
 
 
-@families
+@every_kind
 @pytest.mark.parametrize("value", [-1e4, -30.0, -1.0, 0.0, 2.0, 30.0, 1e4])
-def test_every_family_is_normalised_and_finite_whatever_its_parameters(family, value):
-    model = family(3, K)
+def test_every_distribution_is_normalised_and_finite_whatever_its_parameters(kind, value):
+    model = kind(3, K)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(value)
@@ -121,12 +145,12 @@ def test_fits_to_one_duration_and_to_none_are_finite(family):
     assert not family.from_segments([], 2, 10)().isnan().any()
 
 
-@families
-def test_answers_come_where_the_module_is_and_in_its_dtype(family):
-    assert family(2, 5).double()().dtype == torch.float64
-    assert family(2, 5).to("meta")().device.type == "meta"
-    mixture = MixtureDurations([family(2, 5), PoissonDurations(2, 5)]).to("meta")
-    assert mixture().device.type == "meta"
+@every_kind
+def test_answers_come_where_the_module_is_and_in_its_dtype(kind):
+    assert kind(2, 5).double()().dtype == torch.float64
+    assert kind(2, 5).to("meta")().device.type == "meta"
+    mixed = MixtureDurations([kind(2, 5), PoissonDurations(2, 5)]).to("meta")
+    assert mixed().device.type == "meta"
 
 
 def test_mixtures_are_sums_and_are_fitted():
@@ -215,15 +239,7 @@ def test_a_log_normal_of_the_largest_mean_prefers_the_longest():
 
 
 def test_a_function_of_durations_serves_and_its_parameters_learn():
-    class Slope(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.slope = torch.nn.Parameter(torch.zeros(1, 2))
-
-        def forward(self, d):
-            return self.slope * d
-
-    model = CallableDurations(2, 20, Slope())
+    model = CallableDurations(2, 20, Slope(2))
     assert len(list(model.parameters())) == 1
     geometric = GeometricDurations(2, 20)
     assert (total_variation(model.fit(drawn(geometric)), geometric) < 0.05).all()
@@ -245,10 +261,10 @@ def test_segments_that_do_not_fit_are_named():
         PoissonDurations(0, 5)
 
 
-@families
-def test_a_head_takes_any_of_them_and_trains_it(family):
+@every_kind
+def test_a_head_takes_any_of_them_and_trains_it(kind):
     torch.manual_seed(0)
-    head = SemiMarkovCRFHead(2, 6, hidden_dim=3, min_duration=2, duration=family(2, 6))
+    head = SemiMarkovCRFHead(2, 6, hidden_dim=3, min_duration=2, duration=kind(2, 6))
     hidden = torch.randn(2, 10, 3)
     labels = torch.tensor([[0] * 4 + [1] * 6, [1] * 5 + [0] * 5])
     before = head.duration().detach().clone()
@@ -257,8 +273,8 @@ def test_a_head_takes_any_of_them_and_trains_it(family):
         optimiser.zero_grad()
         head.compute_loss(hidden, None, labels).backward()
         optimiser.step()
-    assert family is UniformDurations or not torch.equal(head.duration(), before)
-    twin = SemiMarkovCRFHead(2, 6, hidden_dim=3, min_duration=2, duration=family(2, 6))
+    assert kind is UniformDurations or not torch.equal(head.duration(), before)
+    twin = SemiMarkovCRFHead(2, 6, hidden_dim=3, min_duration=2, duration=kind(2, 6))
     twin.load_state_dict(head.state_dict())
     assert_close(twin(hidden).log_partition.detach(), head(hidden).log_partition.detach(), FLOAT64_RELATIVE)
 
