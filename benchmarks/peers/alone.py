@@ -52,8 +52,8 @@ def threads(effort: Effort) -> Table:
 def plain_threads(effort: Effort) -> Iterator[Row]:
     """What a second thread saves where nothing is shared: two loops one after the other, or at once.
 
-    Dot products wait for memory, polynomials for nothing. Where threads share a core, with one another or with
-    strangers, neither gains what two cores would give.
+    Dot products wait for memory, polynomials for nothing. Where threads share a core, with one another or
+    with strangers, neither gains what two cores would give.
     """
     random = np.random.default_rng(0)
     windows, weights = random.random((2, 24, 200)), np.ones((24, 100))

@@ -47,7 +47,9 @@ class Slope(torch.nn.Module):
 
 def mixture(num_classes, max_duration):
     """Of a family with one parameter and one with two."""
-    return MixtureDurations([family(num_classes, max_duration) for family in (PoissonDurations, GammaDurations)])
+    return MixtureDurations(
+        [family(num_classes, max_duration) for family in (PoissonDurations, GammaDurations)]
+    )
 
 
 def function(num_classes, max_duration):

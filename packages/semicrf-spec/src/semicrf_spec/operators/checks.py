@@ -13,8 +13,8 @@ from semicrf_spec.segments import UNKNOWN, Segment, check_segments
 
 
 def can_look(tensor: Tensor) -> bool:
-    """Whether values may be read now: not while a graph is traced, nor while a CUDA graph is captured."""
-    if torch.compiler.is_compiling():
+    """Whether values may be read now: not on `meta`, nor while a graph is traced or a CUDA graph captured."""
+    if torch.compiler.is_compiling() or tensor.is_meta:
         return False
     return tensor.device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
 
