@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from semicrf_spec.potentials import SHAPES, axes_of
+from semicrf_spec.serial import DTYPES, for_numpy
 
 Terms = tuple[Tensor | None, ...]
 Statistics = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Weighing = Callable[[Tensor, torch.dtype, bool], Tensor]
 """`counts[b] * weights[b]` in a dtype, of each sequence or summed over them."""
-
-NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
-"""What numpy is fast on."""
 
 
 class LogPartition(torch.autograd.Function):
@@ -72,14 +70,14 @@ def gradients(
 def _weighing(grad: Tensor, counts: Tensor) -> Weighing:
     """By numpy, on one thread, where nothing is recorded and tensors have memory, unlike under vmap."""
     weights = grad.to(counts.dtype)
-    if counts.is_cpu and type(counts) is type(weights) is Tensor and not torch.is_grad_enabled():
+    if for_numpy(counts) and type(counts) is type(weights) is Tensor and not torch.is_grad_enabled():
         with suppress(RuntimeError):
             return partial(_weighted_by_numpy, weights.numpy(force=True))
     return partial(_weighted, weights)
 
 
 def _weighted_by_numpy(weights: Any, counts: Tensor, dtype: torch.dtype, each: bool) -> Tensor:
-    own, real = counts.numpy(), NUMPY_DTYPES.get(dtype)
+    own, real = counts.numpy(), DTYPES.get(str(dtype))
     if real is None:
         return _weighted_by_numpy(weights, counts, counts.dtype, each).to(dtype)
     if each:
