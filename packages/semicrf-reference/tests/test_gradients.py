@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.autograd.forward_ad import dual_level, make_dual
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from semicrf_reference import compiled, eager
 from semicrf_spec import Potentials
@@ -332,6 +333,43 @@ def test_transforms_of_torch_func_reach_into_the_oracle():
     expected = compiled.posteriors(**TERMS).position
     for transform in (torch.func.jacfwd, torch.func.grad):
         assert_close(transform(total_by_emissions)(TERMS["emissions"], eager), expected, FLOAT64_POSTERIOR)
+
+
+@forward_mode
+def test_transforms_of_torch_func_that_ask_for_no_derivative_of_a_model_are_answered():
+    """Though one of its terms learns."""
+    emissions, others = TERMS["emissions"], {n: t for n, t in TERMS.items() if n != "emissions"}
+    learning = {**others, "transition": TERMS["transition"].clone().requires_grad_()}
+    shifts = torch.tensor([0.0, 0.25, -2.0], dtype=torch.float64)
+    found = torch.vmap(lambda shift: compiled.log_partition(emissions + shift, **learning))(shifts)
+    expected = torch.stack([compiled.log_partition(emissions + shift, **others) for shift in shifts])
+    assert torch.equal(found.detach(), expected)
+    total = compiled.log_partition(emissions, **learning).detach()
+    scaled = torch.func.grad(lambda w: (w * compiled.log_partition(emissions, **learning).detach()).sum())
+    assert torch.equal(scaled(torch.ones_like(total)), total)
+
+
+@forward_mode
+def test_a_traced_gradient_is_that_of_whatever_it_is_given():
+    def gradient(emissions):
+        leaf = emissions.detach().requires_grad_()
+        return grad(total_by_emissions(leaf), leaf)[0]
+
+    traced = make_fx(gradient)(TERMS["emissions"])
+    other = TERMS["emissions"].flip(2)
+    assert torch.equal(traced(other), gradient(other))
+
+
+@pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "lengths"])
+def test_a_term_that_is_changed_before_the_way_back_is_an_error(name):
+    terms = {n: t.clone() for n, t in TERMS.items()}
+    leaf = terms["emissions"].requires_grad_()
+    terms["emissions"] = leaf * 1.0
+    total = compiled.log_partition(**terms).sum()
+    with torch.no_grad():
+        terms[name].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
 
 
 @pytest.mark.parametrize("time", [10, 5000])

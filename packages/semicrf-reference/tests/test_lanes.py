@@ -12,6 +12,7 @@ from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space
 from semicrf_reference.compiled.lanes import lanes_state
 from semicrf_reference.compiled.problem import Answers, Problem
+from semicrf_reference.compiled.threads import threads_for
 from semicrf_spec.potentials import SHAPES
 from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, random_potentials
 
@@ -59,8 +60,9 @@ def assert_equals_oracle(terms):
 
 @pytest.fixture(autouse=True)
 def any_lengths(monkeypatch):
-    """Lanes even where they take longer."""
+    """Lanes even where they take longer, and on one thread."""
     monkeypatch.setattr(lanes, "MOST_STEPS", float("inf"))
+    monkeypatch.setattr(kernels, "threads_for", lambda _: 1)
 
 
 @pytest.fixture
@@ -131,6 +133,27 @@ def test_of_equal_paths_lanes_take_the_one_that_the_oracle_takes(no_scan, poison
     terms = {name: t.round() if t.is_floating_point() else t for name, t in scores.items()}
     expected = eager.viterbi(**terms)
     assert same_bits(best(terms), (expected.scores, expected.labels, expected.durations))
+
+
+def test_paths_are_those_of_lanes_however_many_threads_there_are(monkeypatch):
+    monkeypatch.setattr(kernels, "threads_for", threads_for)
+    called = []
+    for name in ("viterbi_lanes", "viterbi_batch"):
+        kernel = getattr(kernels, name)
+        monkeypatch.setattr(
+            kernels, name, lambda *args, own=(name, kernel): called.append(own[0]) or own[1](*args)
+        )
+    terms, threads, found = batch_of(32, 40, 24), torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            found.append(best(terms))
+    finally:
+        torch.set_num_threads(threads)
+    assert called == ["viterbi_lanes"] * 4 + ["viterbi_batch"] * (len(called) - 4)
+    assert "viterbi_batch" in called
+    assert same_bits(found[0], found[1])
+    assert same_bits(found[0], found[2])
 
 
 def test_lanes_have_no_path_where_nothing_is_allowed(no_scan, poisoned):

@@ -91,6 +91,14 @@ def test_tensors_survive_the_way_to_lists_and_back(drawn):
     assert torch.equal(found.lengths, again.lengths)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64])
+def test_whatever_pads_durations_begins_no_segment(dtype):
+    labels, durations = torch.tensor([[0, 0, 1, -1]]), torch.tensor([[2, 0, 1, -1]])
+    found = Segmentation(labels.to(dtype), durations.to(dtype), torch.tensor([3]))
+    assert found.to_list() == [[(0, 2, 0), (2, 3, 1)]]
+    assert found.num_segments.tolist() == [2]
+
+
 def test_without_lengths_all_positions_count():
     found = Segmentation.from_labels(torch.tensor([[0, 0, 1], [2, 2, 2]]))
     assert found.to_list() == [[(0, 2, 0), (2, 3, 1)], [(0, 3, 2)]]

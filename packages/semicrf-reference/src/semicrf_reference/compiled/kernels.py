@@ -103,12 +103,16 @@ def covariances(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
-    """`semicrf::viterbi`: scores, labels and durations."""
+    """`semicrf::viterbi`: scores, labels and durations.
+
+    Lanes and the scan give the same bits, so that lanes serve where they keep every thread busy.
+    """
     problem = Problem.of(terms)
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
-    lanes = side_by_side(problem)
+    groups = groups_of(problem) if side_by_side(problem) else []
+    lanes = len(groups) >= threads_for(problem)
     kernel, space_of = (viterbi_lanes, lanes_decoding_space) if lanes else (viterbi_batch, decoding_space)
 
     def space() -> tuple[Any, ...]:
@@ -117,7 +121,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     def decoded(first: int, last: int, space: Any) -> None:
         kernel(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((decoded, ()), over=problem, space=space, parts=groups_of(problem) if lanes else None)
+    run((decoded, ()), over=problem, space=space, parts=groups if lanes else None)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 

@@ -51,7 +51,7 @@ def viterbi_lanes(first, last, arrays, totals, labels, durations, space):
                 for c in range(start.size):
                     scores[c, b - first] = emissions[b, t, c]
         if t > 0:
-            arrive_best(matrix, closed[t - 1], star)
+            arrive_best_lanes(matrix, closed[t - 1], star)
         take_best(star, scores, weights, closed[t])
     for b in range(first, last):
         if lengths[b] > 0:
@@ -60,11 +60,11 @@ def viterbi_lanes(first, last, arrays, totals, labels, durations, space):
 
 
 @apart
-def arrive_best(matrix, closed, star):
+def arrive_best_lanes(matrix, closed, star):
     """The best way to begin each label."""
     classes, blocked = len(closed), len(closed) // 4 * 4
     for begun in range(0, classes, 2):
-        c = min(begun, classes - 2)
+        c = min(begun, classes - 2)  # of an odd number, one row twice
         for g in range(LANES):
             star[c, g] = star[c + 1, g] = -math.inf
         for i in range(0, blocked, 4):
@@ -86,7 +86,7 @@ def best_of_four(weights, other_weights, message, i, best, other):
 
 @apart
 def best_of_one(weights, other_weights, message, i, best, other):
-    """One label of each lane; not over `LANES`, as in `add_one`."""
+    """One label of each lane."""
     a, p = weights[i], other_weights[i]
     for g in range(best.size):
         best[g] = max(best[g], message[i, g] + a)

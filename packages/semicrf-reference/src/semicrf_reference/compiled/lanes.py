@@ -6,6 +6,10 @@
 The C numbers of a step are too few to fill vector registers and wait for one another; the same number of
 several sequences does neither. Each lane is relative to powers of two of its own, which serves for scores
 within some 170 nats of one another. Beyond, the lanes say so, and the scan answers instead.
+
+A loop over lanes runs over the constant `LANES`, so that nothing is left over after vector instructions,
+unless there is so little in it that the compiler would write it out without them: such a loop asks an array
+for its size.
 """
 
 from __future__ import annotations
@@ -93,7 +97,7 @@ def lanes_in(state, time):
 def side_by_side(problem: Problem) -> bool:
     """Whether lanes may serve: a linear chain of shared transitions, the sequences alike in length.
 
-    Of one label there is nothing to sum.
+    Of two labels at least, as they take two rows at once.
     """
     batch, time, max_duration, classes = problem.size
     begin, finish, lengths = problem.arrays[6:9]
@@ -225,7 +229,7 @@ def add_four(weights, other_weights, message, i, row, other):
 
 @apart
 def add_one(weights, other_weights, message, i, row, other):
-    """One product of each lane; `LANES` as a constant would keep so short a loop from vector instructions."""
+    """One product of each lane."""
     a, p = weights[i], other_weights[i]
     for g in range(row.size):
         row[g] += a * message[i, g]

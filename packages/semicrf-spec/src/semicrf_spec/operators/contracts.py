@@ -147,6 +147,7 @@ def _setup_log_partition(ctx: Any, inputs: Terms, output: Tensor) -> None:
 
 
 def _backward_log_partition(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """For who calls the operator itself; `functions.log_partition` asks for posteriors at once."""
     terms = ctx.saved_tensors
     statistics = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[1:]
     return gradients(grad, statistics, terms, ctx.needs_input_grad)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from semicrf_spec.potentials import SHAPES, axes_of
 from semicrf_spec.serial import DTYPES, for_numpy
@@ -68,10 +69,11 @@ def gradients(
 
 
 def _weighing(grad: Tensor, counts: Tensor) -> Weighing:
-    """By numpy, on one thread, where nothing is recorded and tensors have memory, unlike under vmap."""
+    """By numpy, on one thread, where nothing is recorded, be it for gradients or by a mode."""
     weights = grad.to(counts.dtype)
-    if for_numpy(counts) and type(counts) is type(weights) is Tensor and not torch.is_grad_enabled():
-        with suppress(RuntimeError):
+    recorded = torch.is_grad_enabled() or _get_current_dispatch_mode() is not None
+    if for_numpy(counts) and type(counts) is type(weights) is Tensor and not recorded:
+        with suppress(RuntimeError):  # no memory of its own, as under vmap
             return partial(_weighted_by_numpy, weights.numpy(force=True))
     return partial(_weighted, weights)
 
@@ -89,7 +91,7 @@ def _weighted_by_numpy(weights: Any, counts: Tensor, dtype: torch.dtype, each: b
 
 
 def _weighted(weights: Tensor, counts: Tensor, dtype: torch.dtype, each: bool) -> Tensor:
-    if each:
-        return (counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))).to(dtype)
-    total: Tensor = torch.tensordot(weights, counts, dims=1)
-    return total.to(dtype)
+    weighted = counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))
+    return (weighted if each else weighted.sum(0)).to(
+        dtype
+    )  # no product of matrices: autocast would round it

@@ -27,6 +27,10 @@ REVERSE_MODE = (
 )
 
 
+FUNCTORCH = "functorch transforms"
+"""What PyTorch's errors say where `torch.func` meets what it cannot see into."""
+
+
 @over_terms
 def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     """Log of the summed weight of all segmentations.
@@ -51,12 +55,18 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     """
     _refuse_forward_mode(potentials)
     terms = potentials.terms()
+    found: Tensor
     if not (torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items())):
-        found: Tensor = torch.ops.semicrf.log_partition(*terms)
-    elif torch.compiler.is_compiling():
-        found = torch.ops.semicrf.posteriors(*terms, needs_boundaries(terms))[0]
-    else:
-        found = _differentiable(LogPartition.apply, *terms)
+        found = torch.ops.semicrf.log_partition(*terms)
+        return found
+    if not torch.compiler.is_compiling():
+        try:
+            found = LogPartition.apply(*terms)  # type: ignore[no-untyped-call]  # PyTorch's
+            return found
+        except RuntimeError as error:
+            if FUNCTORCH not in str(error):
+                raise
+    found, *_ = _differentiable(torch.ops.semicrf.posteriors, *terms, needs_boundaries(terms))
     return found
 
 
@@ -127,7 +137,7 @@ def _differentiable(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except RuntimeError as error:
-        if "functorch transforms" in str(error):
+        if FUNCTORCH in str(error):
             raise RuntimeError(f"torch.func does not reach into this backend: {REVERSE_MODE}") from error
         raise
 

@@ -161,8 +161,8 @@ class Segmentation:
     def to_list(self) -> list[Any]:
         """One list of segments per sequence, `list[list[Segment]]`; of samples, a list of such lists."""
         grids = (self.labels, self.durations)
-        labels, durations = (grid.flatten(0, -2).numpy(force=True) for grid in grids)
-        sequence, start = durations.nonzero()
+        labels, durations = (grid.long().flatten(0, -2).numpy(force=True) for grid in grids)
+        sequence, start = (durations > 0).nonzero()
         columns = (start, start + durations[sequence, start], labels[sequence, start])
         rows = zip(*(column.tolist() for column in columns), strict=True)
         segments = map(tuple.__new__, repeat(Segment), rows)  # Segment(...) takes twice as long
