@@ -91,7 +91,7 @@ def _weighted_by_numpy(weights: Any, counts: Tensor, dtype: torch.dtype, each: b
 
 
 def _weighted(weights: Tensor, counts: Tensor, dtype: torch.dtype, each: bool) -> Tensor:
-    weighted = counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))
-    return (weighted if each else weighted.sum(0)).to(
-        dtype
-    )  # no product of matrices: autocast would round it
+    found = counts * weights.reshape(-1, *(1,) * (counts.ndim - 1))
+    if not each:  # not as a product of matrices, which autocast would round
+        found = found.sum(0)
+    return found.to(dtype)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from semicrf_spec.operators.calls import over_terms
-from semicrf_spec.operators.derivatives import LogPartition, needs_boundaries
+from semicrf_spec.operators.derivatives import LogPartition, Terms, needs_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
@@ -25,8 +25,6 @@ from semicrf_spec.potentials import Potentials
 REVERSE_MODE = (
     "use torch.autograd.grad or backward(), or backend='eager', which is differentiable in every mode"
 )
-
-
 FUNCTORCH = "functorch transforms"
 """What PyTorch's errors say where `torch.func` meets what it cannot see into."""
 
@@ -56,9 +54,16 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
     _refuse_forward_mode(potentials)
     terms = potentials.terms()
     found: Tensor
-    if not (torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items())):
+    if torch.is_grad_enabled() and any(term.requires_grad for _, term in potentials.items()):
+        found = _log_partition_that_learns(terms)
+    else:
         found = torch.ops.semicrf.log_partition(*terms)
-        return found
+    return found
+
+
+def _log_partition_that_learns(terms: Terms) -> Tensor:
+    """By the operator itself in compiled graphs, and where `torch.func` cannot see into an autograd function."""
+    found: Tensor
     if not torch.compiler.is_compiling():
         try:
             found = LogPartition.apply(*terms)  # type: ignore[no-untyped-call]  # PyTorch's
