@@ -62,7 +62,7 @@ def log_partition(potentials: Potentials[Tensor]) -> Tensor:
 
 
 def _log_partition_that_learns(terms: Terms) -> Tensor:
-    """By the operator itself in compiled graphs, and where `torch.func` cannot see into an autograd function."""
+    """By the operator itself in compiled graphs, and where `torch.func` cannot see into a function."""
     found: Tensor
     if not torch.compiler.is_compiling():
         try:
