@@ -213,6 +213,9 @@ def test_partial_labels_can_be_learned_from():
     ("options", "message"),
     [
         ({"labels": torch.zeros(2, 5).long()}, r"^labels have shape \(2, 5\)"),
+        ({"labels": [[0, 1], [0], [1, 1]]}, r"^labels make no tensor: .* Expected rows of T entries"),
+        ({"allowed": [[[True], [True, False]]]}, r"^allowed make no tensor"),
+        ({"boundaries": [[1, 0], [1], [1]]}, r"^boundaries make no tensor"),
         ({"labels": torch.full((3, 5), 2)}, r"^sequence 0: position 0 has label 2; expected 0 <= label < 2"),
         (
             {"allowed": torch.ones(3, 5, 3).bool()},

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +214,19 @@ def test_the_expected_cost_is_that_of_the_list_of_all(named):
                 counts["transitions"] = counts["transitions"].sum(0)
             expected += probability * sum(np.vdot(counts[name], cost.numpy()) for name, cost in costs.items())
         assert_close(found[b], expected, FLOAT64_POSTERIOR)
+
+
+@pytest.mark.parametrize("junk", [torch.nan, torch.inf])
+def test_the_cost_of_what_cannot_be_does_not_matter(junk):
+    potentials = random_potentials(2, 5, 3, 2, seed=31, lengths=[5, 3])
+    forbidden = potentials.emissions.copy()
+    forbidden[0, 2, 1] = -np.inf
+    p = distribution(replace(potentials, emissions=forbidden))
+    cost, clean = torch.ones(2, 5, 2).double(), torch.ones(2, 5, 2).double()
+    cost[1, 3:] = cost[0, 2, 1] = junk
+    for name in ("position", "begins", "ends"):
+        assert torch.equal(p.expected_cost(**{name: cost}), p.expected_cost(**{name: clean}))
+    assert p.expected_cost(position=cost).tolist() == pytest.approx([5.0, 3.0])
 
 
 def test_a_risk_trains_towards_the_gold():

@@ -96,6 +96,37 @@ def test_a_model_that_allows_nothing_is_infinitely_far_and_nothing_is_not_far_fr
         assert asked(backend, what, nothing, MODEL).tolist() == [0.0, 0.0, 0.0]
 
 
+FORBIDDEN = {
+    "emissions": (slice(None), 2, 1),
+    "transition": (0, 1),
+    "duration": (1, 0),
+    "start": (1,),
+    "end": (0,),
+    "begin": (slice(None), 2, 0),
+    "finish": (slice(None), 1, 1),
+}
+
+
+def improbable_and_forbidden(name):
+    """A model in which something is so improbable that no float holds it, and one that forbids it."""
+    if name == "cuts":
+        improbable = MODEL.begin.copy()
+        improbable[:, 2] += 2000.0
+        return replace(MODEL, begin=improbable), replace(MODEL, cuts=np.array([[0, 0, 1, 0, 0]] * 3, bool))
+    scores = getattr(MODEL, name).copy()
+    scores[FORBIDDEN[name]] = -np.inf
+    return replace(MODEL, **{name: np.maximum(scores, -2000.0)}), replace(MODEL, **{name: scores})
+
+
+@pytest.mark.parametrize("name", [*FORBIDDEN, "cuts"])
+def test_what_the_other_forbids_makes_them_infinite_however_improbable_it_is(backend, name):
+    ours, theirs = improbable_and_forbidden(name)
+    for what in ("cross_entropy", "kl_divergence"):
+        assert asked(backend, what, ours, theirs).tolist() == [np.inf, np.inf, 0.0]
+        assert asked(backend, what, theirs, ours).isfinite().all()
+        assert asked(backend, what, theirs, theirs).isfinite().all()
+
+
 def test_an_infinite_divergence_leaves_the_gradients_of_the_others_alone():
     ours, theirs = (tensors(random_potentials(2, 5, 3, 2, seed=s, optional=False)) for s in (225, 226))
     forbidding = theirs.emissions.clone()

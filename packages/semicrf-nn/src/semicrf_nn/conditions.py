@@ -35,6 +35,20 @@ def selected(potentials: Potentials[Tensor], sequences: Tensor) -> Potentials[Te
     )
 
 
+def tensor_of(name: str, given: Any, device: torch.device) -> Tensor:
+    """What is given of every position, on the device.
+
+    Raises: ValueError naming the argument for what makes no tensor, as lists that differ in length do not.
+    """
+    try:
+        return torch.as_tensor(given, device=device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} make no tensor: {error}. Expected rows of T entries each, those of shorter sequences "
+            "filled up with anything"
+        ) from None
+
+
 def with_labels(potentials: Potentials[Tensor], labels: Tensor) -> Potentials[Tensor]:
     """Only labels that agree with `(B, T)` known ones, `-100` being unknown."""
     return replace(potentials, emissions=agreeing(potentials, labels))

@@ -52,7 +52,6 @@ def expected_cost(posteriors: Posteriors, segments: Tensor | None, costs: Mappin
                 f"the cost of {name} has shape {tuple(given.shape)}; expected one that broadcasts to "
                 f"{tuple(counts.shape)}"
             ) from None
-        # what cannot be costs nothing, whatever stands there
-        charged = torch.where(counts == 0, 0.0, spread) if name == "segments" else spread
+        charged = torch.where(counts == 0, 0.0, spread)  # what cannot be costs nothing, whatever stands there
         total = total + (counts.double() * charged).flatten(1).sum(1)
     return total

@@ -14,6 +14,7 @@ from semicrf_nn.conditions import (
     check_something_left,
     lists_of,
     selected,
+    tensor_of,
     with_allowed,
     with_boundaries,
     with_durations,
@@ -159,8 +160,9 @@ class SemiCRF(Inference):
 
         Args:
             costs: of the counts of `posteriors`, by their names: position, begins, ends, transitions,
-                durations; or of `segments`, `(B, T, K, C)`, one for every segment. Finite where they may be
-                met, and of shapes that broadcast to those of the counts.
+                durations; or of `segments`, `(B, T, K, C)`, one for every segment. Of shapes that broadcast
+                to those of the counts. What cannot be costs nothing, whatever stands there: past the lengths
+                too.
         Returns: differentiable.
         Raises: ValueError for another name or shape.
         Cost: that of `posteriors`; of `segment_posteriors` for costs of segments.
@@ -232,7 +234,8 @@ class SemiCRF(Inference):
 
         What they do not allow is forbidden, everything else keeps its score: so `mode`, `sample`, posteriors
         and `log_prob` are those given the constraints, and the difference of log partitions is a loss to
-        train with what is known.
+        train with what is known. Of segments that were cut off, `min_duration` and `max_duration` bound how
+        long they lasted, unseen positions included.
 
         Args:
             labels: `(B, T)` integers, known labels, `-100` where one is unknown.
@@ -251,11 +254,11 @@ class SemiCRF(Inference):
         """
         found, device = self.potentials, self.potentials.emissions.device
         if labels is not None:
-            found = with_labels(found, torch.as_tensor(labels, device=device))
+            found = with_labels(found, tensor_of("labels", labels, device))
         if allowed is not None:
-            found = with_allowed(found, torch.as_tensor(allowed, device=device))
+            found = with_allowed(found, tensor_of("allowed", allowed, device))
         if boundaries is not None:
-            found = with_boundaries(found, torch.as_tensor(boundaries, device=device))
+            found = with_boundaries(found, tensor_of("boundaries", boundaries, device))
         if segments is not None:
             found = with_segments(found, lists_of(segments))
         if forbidden_transitions is not None:

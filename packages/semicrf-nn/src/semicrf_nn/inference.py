@@ -187,12 +187,12 @@ class Inference(Distribution):
     def cross_entropy(self, other: Inference) -> Tensor:
         """`-sum_y p(y) log q(y)`, q being the other: `(B,)` float64 nats, exact at any length.
 
-        Infinite where q forbids what p expects. Differentiable.
+        Infinite where q forbids what p allows, however improbable it is. Differentiable.
 
         Args:
             other: a distribution over segmentations of the same sequences.
         Raises: ValueError where the sequences are not the same.
-        Cost: that of `posteriors`, and of the other's `log_partition`.
+        Cost: that of `posteriors`, of the other's `log_partition` and of `mode`.
         Source: Li & Eisner 2009.
         """
         ours, theirs = self._beside(other)

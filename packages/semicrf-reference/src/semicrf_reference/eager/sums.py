@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from semicrf_spec.operators import (
     over_terms,
 )
 from semicrf_spec.potentials import axes_of
+from semicrf_spec.semirings import MAX
 
 
 @over_terms
@@ -85,5 +88,6 @@ def _tracked(term: Tensor) -> Tensor:
     return copy.requires_grad_() if copy.is_floating_point() and not copy.requires_grad else copy
 
 
-cross_entropy = cross_entropy_by(log_partition_and_posteriors, partition)
-kl_divergence = kl_divergence_by(log_partition_and_posteriors, partition)
+best_score = partial(partition, semiring=MAX)
+cross_entropy = cross_entropy_by(log_partition_and_posteriors, partition, best_score)
+kl_divergence = kl_divergence_by(log_partition_and_posteriors, partition, best_score)

@@ -12,20 +12,18 @@ from torch import Tensor
 
 from semicrf_spec.operators.calls import OverTerms, over_terms
 from semicrf_spec.operators.checks import can_look
-from semicrf_spec.operators.expectations import Posteriors, expected_score, expects_forbidden
+from semicrf_spec.operators.expectations import Posteriors, expected_score
 from semicrf_spec.operators.gold import lengths_of
 from semicrf_spec.potentials import DTYPES, SHAPES, Potentials, axes_of
 
 Both = Callable[[Potentials[Tensor]], tuple[Tensor, Posteriors]]
 """Log partitions and posteriors of potentials."""
 
-LogPartition = Callable[[Potentials[Tensor]], Tensor]
-
-CROSSING = {torch.float64: 1e-12, torch.float32: 1e-5}
-"""That a segment lies across a boundary is a difference of posteriors, of which so much may be rounding."""
+OfEach = Callable[[Potentials[Tensor]], Tensor]
+"""A number of each sequence: its log partition, or its best score."""
 
 
-def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tensor]:
+def cross_entropy_by(both: Both, log_partition: OfEach, best_score: OfEach) -> OverTerms[Tensor]:
     """`cross_entropy`, with what a backend computes of one model."""
 
     @over_terms
@@ -38,23 +36,23 @@ def cross_entropy_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
 
         Args:
             other: the potentials of `q`, of the same `(B, T, C)` and lengths.
-        Returns: `(B,)` float64 nats; infinite where `q` forbids what `p` expects with a posterior above 0, or
-            has a cut that `p` crosses with one above `CROSSING`; 0 where `p` allows nothing.
+        Returns: `(B,)` float64 nats; infinite where `q` forbids what `p` allows, however improbable it is; 0
+            where `p` allows nothing.
         Raises: also ValueError for potentials of other sequences.
-        Cost: that of `posteriors` and of one more `log_partition`; transitions by position in `other` alone
-            take O(B T C^2) memory.
+        Cost: that of `posteriors`, of one more `log_partition` and of `viterbi`; transitions by position in
+            `other` alone take O(B T C^2) memory.
         Source: Li & Eisner 2009.
         """
         ours, theirs = aligned(potentials, other)
         own, posteriors = both(ours)
         other_log_partition = _finite(log_partition(theirs))
         total = other_log_partition - expected_score(posteriors, theirs)
-        return _where_defined(total, own, posteriors, ours, theirs)
+        return _where_defined(total, own, best_score, ours, theirs)
 
     return cross_entropy
 
 
-def kl_divergence_by(both: Both, log_partition: LogPartition) -> OverTerms[Tensor]:
+def kl_divergence_by(both: Both, log_partition: OfEach, best_score: OfEach) -> OverTerms[Tensor]:
     """`kl_divergence`, with what a backend computes of one model."""
 
     @over_terms
@@ -76,7 +74,7 @@ def kl_divergence_by(both: Both, log_partition: LogPartition) -> OverTerms[Tenso
         own, posteriors = both(ours)
         difference = _finite(log_partition(theirs)) - _finite(own)
         total = difference + expected_score(posteriors, _difference(ours, theirs))
-        return _where_defined(total, own, posteriors, ours, theirs)
+        return _where_defined(total, own, best_score, ours, theirs)
 
     return kl_divergence
 
@@ -153,16 +151,38 @@ def _difference(ours: Potentials[Tensor], theirs: Potentials[Tensor]) -> Potenti
 def _where_defined(
     total: Tensor,
     log_partition: Tensor,
-    posteriors: Posteriors,
+    best_score: OfEach,
     ours: Potentials[Tensor],
     theirs: Potentials[Tensor],
 ) -> Tensor:
-    """The total, but infinite where they forbid what we expect, and 0 where we allow nothing."""
-    forbidden = expects_forbidden(posteriors, theirs)
-    if theirs.cuts is not None:
-        kept = theirs.cuts if ours.cuts is None else theirs.cuts & ~ours.cuts
-        across = posteriors.position.sum(-1) - posteriors.boundary
-        crossed = kept[:, 1:] & (across[:, 1:] > CROSSING[across.dtype])
-        forbidden = forbidden | crossed.any(1)
+    """The total, but infinite where they forbid what we allow, and 0 where we allow nothing."""
+    with torch.no_grad():
+        offences, none = _offences(ours, theirs)
+        forbidden = best_score(offences) > none
     total = torch.where(forbidden, math.inf, total)
     return torch.where(torch.isneginf(log_partition), 0.0, total)
+
+
+def _offences(ours: Potentials[Tensor], theirs: Potentials[Tensor]) -> tuple[Potentials[Tensor], Tensor]:
+    """Potentials that allow what ours do and score how much theirs forbid of it; the `(B,)` score of none.
+
+    Each score of `-inf` of theirs counts 1. A segment across a cut of theirs is not seen, so one that begins
+    there counts -1 instead.
+    """
+
+    def offence(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        either = b if a is None else a
+        if either is None:
+            return None
+        found = torch.zeros_like(either) if b is None else torch.isneginf(b).to(either.dtype)
+        return found if a is None else found.masked_fill(torch.isneginf(a), -math.inf)
+
+    scores = (name for name in SHAPES if name not in DTYPES)
+    found: dict[str, Any] = {name: offence(getattr(ours, name), getattr(theirs, name)) for name in scores}
+    none = lengths_of(ours) * 0
+    if theirs.cuts is not None:
+        place = torch.arange(theirs.cuts.shape[1], device=theirs.cuts.device)
+        none = -(theirs.cuts & (place < lengths_of(ours)[:, None])).sum(1)
+        kept = theirs.cuts[:, :, None].expand(ours.emissions.shape).to(ours.emissions.dtype)
+        found["begin"] = -kept if found["begin"] is None else found["begin"] - kept
+    return replace(ours, **found), none

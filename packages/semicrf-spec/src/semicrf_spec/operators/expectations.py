@@ -39,7 +39,7 @@ class Posteriors(NamedTuple):
 def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
     """`E[score]`, the inner product of expected counts and potentials: `(B,)` float64 nats.
 
-    What is forbidden adds 0; `expects_forbidden` says where it is expected all the same.
+    What is forbidden adds 0.
     """
     total = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.float64)
     for counts, scores in _pairs(posteriors, potentials):
@@ -47,14 +47,6 @@ def expected_score(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Te
         allowed = torch.where(counted, scores.double(), 0.0)
         total = total + (counts.double() * allowed).flatten(1).sum(1)
     return total
-
-
-def expects_forbidden(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
-    """`(B,)`: whether what a model expects has a score of `-inf` in other potentials."""
-    found = posteriors.position.new_zeros(len(posteriors.position), dtype=torch.bool)
-    for counts, scores in _pairs(posteriors, potentials):
-        found = found | ((counts > 0) & torch.isneginf(scores)).flatten(1).any(1)
-    return found
 
 
 def _pairs(posteriors: Posteriors, potentials: Potentials[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

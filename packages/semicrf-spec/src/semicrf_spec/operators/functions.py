@@ -156,8 +156,13 @@ def _refuse_forward_mode(potentials: Potentials[Tensor]) -> None:
             raise NotImplementedError(f"{name} carries a forward-mode tangent: {REVERSE_MODE}")
 
 
-cross_entropy = cross_entropy_by(_log_partition_and_posteriors, log_partition.of)
-kl_divergence = kl_divergence_by(_log_partition_and_posteriors, log_partition.of)
+def _best_score(potentials: Potentials[Tensor]) -> Tensor:
+    scores: Tensor = torch.ops.semicrf.viterbi(*potentials.terms())[0]
+    return scores
+
+
+cross_entropy = cross_entropy_by(_log_partition_and_posteriors, log_partition.of, _best_score)
+kl_divergence = kl_divergence_by(_log_partition_and_posteriors, log_partition.of, _best_score)
 
 
 def entropy_from(log_partition: Tensor, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Tensor:
