@@ -26,6 +26,11 @@ class Size(NamedTuple):
     def __str__(self) -> str:
         return "B={} T={} K={} C={}".format(*self)
 
+    @property
+    def bytes_of_emissions(self) -> int:
+        """Of float32."""
+        return 4 * self.batch * self.time * self.classes
+
 
 SIZES = (
     Size(32, 500, 30, 39),
@@ -39,11 +44,24 @@ SIZES = (
 )
 OURS = ("fwd", "fwd+bwd", "second order", "decode", "top_k")
 """What is timed of ours."""
+SELDOM = ("second order", "top_k")
+"""What is rarely asked of long sequences."""
+RARE = 2_000_000
+"""`T * K` up to which it is timed too."""
+THEIRS = ("flash fwd", "flash fwd+bwd")
+"""What is timed of flash-semicrf."""
 RANKS = 8
 """How many of the best are asked for."""
-RARE = 2_000_000
-"""`T * K` up to which what is rarely asked of long sequences is timed too."""
-SMOKE = (Size(2, 20, 3, 3),)
+SMOKE = (Size(2, 3, 2, 2),)
+
+Job = tuple[Size, str]
+"""What is to be called, of a size."""
+
+
+def asked(size: Size) -> list[str]:
+    """What is timed beside flash-semicrf at a size."""
+    seldom = () if size.time * size.max_duration <= RARE else SELDOM
+    return [*(f"ours {what}" for what in OURS if what not in seldom), "floor", "copy"]
 
 
 class Problem:
@@ -64,18 +82,18 @@ class Problem:
         self.values = (normal(*size[:2], classes), *(None,) * 6)  # as of a loss of position posteriors
         self.terms = (self.emissions, self.transition, self.duration, *(None,) * 6)
 
+    def call(self, what: str) -> Call:
+        """One that is `asked`, or of THEIRS."""
+        return (self.theirs() if what in THEIRS else self.ours() | self.floors())[what]
+
     def ours(self) -> dict[str, Call]:
         """The operators themselves: what the dispatcher adds is the host's."""
-        often: dict[str, Call] = {
-            "fwd": lambda: operators.log_partition(*self.terms),
-            "fwd+bwd": lambda: operators.posteriors(*self.terms, False),
-            "decode": lambda: operators.viterbi(*self.terms),
-        }
-        if self.size.time * self.size.max_duration > RARE:
-            return often
-        return often | {
-            "second order": lambda: operators.covariances(*self.terms, *self.values, False),
-            "top_k": lambda: operators.top_k(*self.terms, RANKS),
+        return {
+            "ours fwd": lambda: operators.log_partition(*self.terms),
+            "ours fwd+bwd": lambda: operators.posteriors(*self.terms, False),
+            "ours second order": lambda: operators.covariances(*self.terms, *self.values, False),
+            "ours decode": lambda: operators.viterbi(*self.terms),
+            "ours top_k": lambda: operators.top_k(*self.terms, RANKS),
         }
 
     def floors(self) -> dict[str, Call]:
@@ -109,4 +127,4 @@ class Problem:
             value = semi_crf_streaming_forward(*leaves, lengths, max_duration)
             return torch.autograd.grad(value.sum(), leaves)
 
-        return {"fwd": forward, "fwd+bwd": train}
+        return dict(zip(THEIRS, (forward, train), strict=True))

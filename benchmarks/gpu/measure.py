@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import quantiles
 from time import perf_counter
 from typing import Any
@@ -23,6 +23,7 @@ class Spread:
     median: float
     upper: float
     repeats: int
+    added: int | None = None  # bytes to what was allocated, at their peak; None if they are not known
 
     def __str__(self) -> str:
         spread = f" ({self.lower:.3g} to {self.upper:.3g})" if self.repeats > 1 else " (once)"
@@ -55,15 +56,15 @@ def once(call: Call, device: torch.device) -> float:
     return float(start.elapsed_time(end))
 
 
-def with_peak(call: Call, device: torch.device) -> tuple[Spread, int | None]:
-    """Its time, and the bytes that it adds to what is allocated, at their peak; None without a GPU."""
+def measured(call: Call, device: torch.device) -> Spread:
+    """Its time, and on a GPU the bytes that it adds."""
     if device.type != "cuda":
-        return milliseconds(call, device), None
+        return milliseconds(call, device)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     spread = milliseconds(call, device)
-    return spread, int(torch.cuda.max_memory_allocated() - before)
+    return replace(spread, added=int(torch.cuda.max_memory_allocated() - before))
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +18,9 @@ from semicrf_triton.launch.scan import scan
 from semicrf_triton.launch.terms import prepared
 from semicrf_triton.launch.viterbi import viterbi
 
-from .ahead import beside
 from .contenders import Problem, Size
 from .measure import milliseconds
+from .process import ROOT, beside, inherited
 
 CLASSES = {16: 6, 32: 24, 64: 39}
 """Labels that are tried, by what they are filled up to."""
@@ -69,9 +71,12 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tried = [blocks for own in BLOCKS if own.classes in CLASSES for blocks in alternatives(own)]
     sizes = SIZES
+    if "--compile" in sys.argv:
+        return compile_for(tried[int(sys.argv[-1])])
     if "--smoke" in sys.argv:
         tried, sizes = tried[:1], ((1, 10, 3),)
-    beside(compile_for, tried)
+    command = [sys.executable, "-m", "benchmarks.gpu.sweep", "--compile"]
+    beside(partial(subprocess.run, [*command, str(i)], cwd=ROOT, env=inherited()) for i in range(len(tried)))
     for blocks in tried:
         print(blocks)
         for batch, time, max_duration in sizes:
@@ -85,6 +90,7 @@ def main() -> None:
                 print(f"    {size}: {type(error).__name__}", flush=True)
                 continue
             print(f"    {size}:", ", ".join(f"{what} {us:.3g} us" for what, us in found.items()), flush=True)
+    return None
 
 
 if __name__ == "__main__":

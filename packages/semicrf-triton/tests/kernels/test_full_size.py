@@ -3,13 +3,20 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from semicrf_reference import compiled
 from semicrf_reference.compiled import kernels as cpu_kernels
 from semicrf_spec.operators.contracts import statistics_shapes
-from semicrf_spec.testing import FLOAT32_LOG_PARTITION, FLOAT32_POSTERIOR, assert_close, random_potentials
+from semicrf_spec.testing import (
+    FLOAT32_LOG_PARTITION,
+    FLOAT32_POSTERIOR,
+    assert_close,
+    random_potentials,
+    with_segment_scores,
+)
 from semicrf_triton import operators
 from semicrf_triton.kernels.covariances import (
     boundary_covariance_kernel,
@@ -35,7 +42,16 @@ SIZES = [
     (1, 100_000, 1, 24),
     (1, 1_000_000, 20, 6),
     (2, 2_000, 3000, 100),
+    # Triton compiles numbers divisible by 16 anew
+    (2, 200, 20, 16),
+    (2, 200, 20, 32),
+    (2, 120, 20, 64),
+    (2, 80, 20, 128),
 ]
+KINDS = ("shared", "transitions by position", "whole segments")
+"""What terms say of transitions and durations."""
+LARGE = (3000, 30_000, 5, 24)
+"""More than 2^31 emissions, of which the last sequences have the last."""
 
 
 def uniforms_for(emissions, n=2):
@@ -52,48 +68,137 @@ def values_for(gpu):
     return tuple(torch.randn(shape, device="cuda", generator=generator) for shape in shapes)
 
 
-def on_gpu(size, switching=0.0, **options):
-    """The same float32 terms on both devices; where switching costs much, segments last long."""
-    drawn = random_potentials(*size, seed=1, **options)
-    given = replace(drawn, transition=drawn.transition + switching).map(torch.from_numpy)
+def moved(drawn):
+    """The same float32 terms on both devices."""
+    given = drawn.map(torch.from_numpy)
     cpu = given.map(lambda term: term.float() if term.is_floating_point() else term)
     return cpu, cpu.map(torch.Tensor.cuda)
 
 
+def on_gpu(size, switching=0.0, **options):
+    """Random terms on both devices; where switching costs much, segments last long."""
+    drawn = random_potentials(*size, seed=1, **options)
+    return moved(replace(drawn, transition=drawn.transition + switching))
+
+
+def of_kind(kind):
+    """Terms of a kind, of several warps and tiles, in which segments last across tiles."""
+    batch, time, _, classes = size = (8, 300, 30, 24)
+    drawn = random_potentials(*size, seed=5, scale=0.2, lengths=[300, 299, 290, 257, 256, 64, 33, 1])
+    if kind == "whole segments":
+        drawn = with_segment_scores(drawn, seed=6)
+    elif kind == "transitions by position":
+        transition = np.random.default_rng(7).standard_normal((batch, time, classes, classes))
+        drawn = replace(drawn, transition=transition)
+    return moved(replace(drawn, transition=drawn.transition - 5.0))
+
+
+def answers(gpu):
+    """What every operator says, by its name; each is asked anew."""
+    terms, values, uniforms = gpu.terms(), values_for(gpu), uniforms_for(gpu.emissions)
+    return {
+        "log_partition": lambda: (operators.log_partition(*terms),),
+        "posteriors": lambda: operators.posteriors(*terms, True),
+        "covariances": lambda: operators.covariances(*terms, *values, True),
+        "viterbi": lambda: operators.viterbi(*terms),
+        "top_k": lambda: operators.top_k(*terms, 3),
+        "sample": lambda: operators.sample(*terms, uniforms),
+    }
+
+
+def assert_same_bits(found, expected, name):
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other), name
+
+
 LASTING = [(size, -20.0) for size in SIZES if size[2] >= 100 and size[1] <= 10_000]
+
+
+def assert_answered_as_by_the_compiled_scan(cpu, gpu):
+    named = dict(cpu.items())
+    exact = compiled.posteriors(**named)
+    best = compiled.viterbi(**named)
+    found = {name: answer() for name, answer in answers(gpu).items()}
+    (total,) = found["log_partition"]
+    assert_close(total.cpu(), compiled.log_partition(**named), FLOAT32_LOG_PARTITION)
+    total, *counts = found["posteriors"]
+    assert_close(total.cpu(), compiled.log_partition(**named), FLOAT32_LOG_PARTITION)
+    wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations)
+    for count, want in zip(counts, wanted, strict=False):
+        assert_close(count.cpu(), want, FLOAT32_POSTERIOR)
+    values = (value.cpu().double() for value in values_for(gpu))
+    wanted = cpu_kernels.covariances(*cpu.terms(), *values, True)
+    for count, want in zip(found["covariances"], wanted, strict=True):
+        assert_close(count.cpu(), want, FLOAT32_POSTERIOR, scale=want.abs().max().item())
+    scores, labels, durations = found["viterbi"]
+    assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
+    assert int(durations.max()) <= cpu.max_duration
+    assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
+    scores, labels, durations = found["top_k"]
+    assert_close(scores.cpu(), compiled.top_k(**named, k=3).scores, FLOAT32_LOG_PARTITION)
+    assert bool((scores[1:] <= scores[:-1]).all())
+    assert bool((durations.sum(-1).cpu() == best.lengths).all())
+    labels, durations = found["sample"]
+    assert int(durations.max()) <= cpu.max_duration
+    assert bool((durations.sum(-1).cpu() == best.lengths).all())
+    assert bool(((labels >= 0).sum(-1).cpu() == best.lengths).all())
+    return exact
 
 
 @pytest.mark.parametrize(("size", "switching"), [*((size, 0.0) for size in SIZES), *LASTING], ids=str)
 def test_full_sizes_are_answered_as_by_the_compiled_scan(size, switching):
     lengths = [size[1], *range(size[1] - 1, size[1] - size[0], -1)]
     cpu, gpu = on_gpu(size, switching, lengths=lengths, scale=0.2 if switching else 1.0)
-    named = dict(cpu.items())
-    total, *counts = operators.posteriors(*gpu.terms(), True)
-    assert_close(total.cpu(), compiled.log_partition(**named), FLOAT32_LOG_PARTITION)
-    exact = compiled.posteriors(**named)
-    wanted = (exact.position, exact.begins, exact.ends, exact.transitions, exact.durations)
-    for found, want in zip(counts, wanted, strict=False):
-        assert_close(found.cpu(), want, FLOAT32_POSTERIOR)
+    exact = assert_answered_as_by_the_compiled_scan(cpu, gpu)
     if switching:
         assert exact.durations[:, 16:].sum() > 1.0
-    values = values_for(gpu)
-    covariances = operators.covariances(*gpu.terms(), *values, True)
-    wanted = cpu_kernels.covariances(*cpu.terms(), *(value.cpu().double() for value in values), True)
-    for found, want in zip(covariances, wanted, strict=True):
-        assert_close(found.cpu(), want, FLOAT32_POSTERIOR, scale=want.abs().max().item())
-    scores, labels, durations = operators.viterbi(*gpu.terms())
-    best = compiled.viterbi(**named)
-    assert_close(scores.cpu(), best.scores, FLOAT32_LOG_PARTITION)
-    assert int(durations.max()) <= size[2]
-    assert bool(((labels >= 0).sum(1).cpu() == best.lengths).all())
-    scores, labels, durations = operators.top_k(*gpu.terms(), 3)
-    assert_close(scores.cpu(), compiled.top_k(**named, k=3).scores, FLOAT32_LOG_PARTITION)
-    assert bool((scores[1:] <= scores[:-1]).all())
-    assert bool((durations.sum(-1).cpu() == best.lengths).all())
-    labels, durations = operators.sample(*gpu.terms(), uniforms_for(gpu.emissions))
-    assert int(durations.max()) <= size[2]
-    assert bool((durations.sum(-1).cpu() == best.lengths).all())
-    assert bool(((labels >= 0).sum(-1).cpu() == best.lengths).all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_terms_is_answered_as_by_the_compiled_scan(kind):
+    exact = assert_answered_as_by_the_compiled_scan(*of_kind(kind))
+    assert exact.durations[..., 16:, :].sum() > 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twenty_launches_of_many_warps_give_the_same_bits(kind):
+    _, gpu = of_kind(kind)
+    for name, answer in answers(gpu).items():
+        first, *others = (answer() for _ in range(20))  # beside one another, as nothing waits for them
+        for other in others:
+            assert_same_bits(other, first, name)
+
+
+def test_a_sequence_of_a_batch_beyond_int32_gets_the_same_bits_as_alone():
+    generator = torch.Generator("cuda").manual_seed(8)
+    batch, time, max_duration, classes = LARGE
+
+    def normal(*shape):
+        return torch.randn(shape, device="cuda", generator=generator)
+
+    def needs(gigabytes):
+        torch.cuda.empty_cache()
+        if torch.cuda.mem_get_info()[0] < gigabytes * 1e9:
+            pytest.skip(f"needs {gigabytes} GB that are free")
+
+    needs(40)
+    emissions = normal(batch, time, classes)
+    others = (normal(classes, classes), normal(max_duration, classes), *(None,) * 6)
+    some = (0, batch // 2, batch - 1)
+    alone = torch.stack([emissions[b] for b in some])
+    for gigabytes, operator, options in (
+        (20, operators.log_partition, ()),
+        (30, operators.viterbi, ()),
+        (80, operators.posteriors, (False,)),
+    ):
+        needs(gigabytes)
+        expected = operator(alone, *others, *options)
+        found = operator(emissions, *others, *options)
+        if torch.is_tensor(found):
+            found, expected = (found,), (expected,)
+        chosen = [torch.stack([count[b] for b in some]) for count in found]
+        assert_same_bits(chosen, expected, operator.__name__)
+        del found
 
 
 def test_samples_are_as_frequent_as_posteriors_say():
