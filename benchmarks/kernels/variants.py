@@ -18,7 +18,7 @@ from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
-from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
+from semicrf_triton.kernels.scan import Behind, Passed, State, Sums, scan_kernel, wide_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import BLOCKS, LISTED, TILED, Blocks, Lists, lists_for
@@ -29,6 +29,8 @@ REQUIRED = Terms(FLOATS, None, None, None, None, None, None)
 ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, "*i8")
 OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
+STATE = State(*(LONGS,) * 7)
+BEHIND = Behind(FLOATS, LONGS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
 ALL_COUNTS = Counts(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
 VALUES = Values(*(FLOATS,) * 8)
@@ -104,13 +106,16 @@ def of_blocks(
     ) -> Variant:
         return Variant(kernel, what, types, constants, warps, 1 if own else programs)
 
-    arguments = (*scanned, passed, LONGS, *sizes)
-    yield variant(scan_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.scan), **chunk)
+    of_scans = {"DURATIONS": durations, **blocks.tiled(blocks.scan)}
+    arguments = (*scanned, passed, STATE, BEHIND, LONGS, "i32", "i32", *sizes)
+    yield variant(scan_kernel, arguments, blocks.warps, BY_POSITION=by_position, **of_scans, **chunk)
+    arguments = (*scanned, STATE, BEHIND, "i32", *sizes)
+    yield variant(wide_kernel, arguments, blocks.warps, **of_scans)
     arguments = (*scanned, passed, counts, *sizes)
     ends, lasting = blocks.boundaries, blocks.lasting
     deep = {"BLOCK_D": ends.durations}
     yield variant(boundary_kernel, arguments, blocks.helpers, ends.programs, **flags, **chunk, **at, **deep)
-    yield variant(cover_kernel, (terms, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
+    yield variant(cover_kernel, (terms, SUMS, counts, "i32", "i32"), blocks.helpers, **chunk, **at)
     of_segments = {"DURATIONS": durations, **chunk, **at, **deep}
     arguments = (*scanned, counts, FLOATS, *sizes, "i32", "i32")
     of_lasting = of_segments | {"BLOCK_D": lasting.durations}

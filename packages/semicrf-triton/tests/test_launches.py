@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from math import prod
 
 import pytest
 import torch
@@ -26,13 +27,13 @@ from semicrf_triton.kernels.means import means_kernel
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
-from semicrf_triton.kernels.scan import scan_kernel
+from semicrf_triton.kernels.scan import scan_kernel, wide_kernel
 from semicrf_triton.kernels.terms import exp_kernel
 from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viterbi_kernel
 
 KERNELS = (
-    exp_kernel, scan_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel, viterbi_kernel,
-    traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
+    exp_kernel, scan_kernel, wide_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel,
+    viterbi_kernel, traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
     means_kernel, boundary_covariance_kernel, drift_kernel, transition_covariance_kernel,
     duration_covariance_kernel,
 )  # fmt: skip
@@ -82,9 +83,10 @@ def launch_all(size, dtype=torch.float32, *, by_segment=False):
 @pytest.mark.parametrize("by_segment", [False, True])
 def test_nothing_is_compiled_again_when_lengths_durations_or_batches_change(compile_only, by_segment):
     launch_all((2, 64, 16, 6), by_segment=by_segment)
+    launch_all((1, 260, 257, 6), by_segment=by_segment)  # longer than a span
     before = [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS]
     assert all(before)
-    for size in ((2, 65, 16, 6), (3, 48, 1, 6), (1, 1, 2, 6), (5, 129, 300, 6), (2, 63, 17, 6)):
+    for size in ((2, 65, 16, 6), (3, 48, 1, 6), (1, 1, 2, 6), (5, 529, 300, 6), (2, 63, 17, 6)):
         launch_all(size, by_segment=by_segment)
     assert [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS] == before
 
@@ -95,6 +97,20 @@ def test_every_dtype_is_compiled(compile_only, dtype):
     before = set(scan_kernel.device_caches[DEVICE][0])
     launch_all((1, 4, 2, 3), dtype)
     assert len(set(scan_kernel.device_caches[DEVICE][0]) - before) == 1
+
+
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+def test_nothing_is_compiled_again_for_labels_divisible_by_16_or_for_unaligned_views(compile_only):
+    def views(offset):
+        shapes = ((2, 7, 9), (9, 9), (3, 9))
+        return (*(torch.zeros(1000)[offset : offset + prod(s)].view(s) for s in shapes), *(None,) * 6)
+
+    launch_all((1, 4, 2, 9))
+    operators.log_partition(*views(0))
+    before = [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS]
+    launch_all((1, 4, 2, 16))
+    operators.log_partition(*views(1))
+    assert [set(kernel.device_caches[DEVICE][0]) for kernel in KERNELS] == before
 
 
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")

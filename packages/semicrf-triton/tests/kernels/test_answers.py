@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from semicrf_spec.testing import (
     with_segment_scores,
 )
 from semicrf_triton import operators
+from semicrf_triton.launch.blocks import blocks_for
 from semicrf_triton.launch.scan import scan
 
 SIZES = [
@@ -141,6 +143,30 @@ def test_whole_segments_across_tiles_are_answered_as_by_the_oracle(max_duration,
     assert_answered_as_by_the_oracle(float32(with_segment_scores(terms, 22, forbidden=0.2), device))
 
 
+@pytest.fixture
+def short_spans(monkeypatch):
+    """Spans of a tile or two, so that segments of a few positions are longer."""
+    short = blocks_for(1)._replace(span=16)
+    monkeypatch.setattr("semicrf_triton.launch.scan.blocks_for", lambda classes: short)
+
+
+@pytest.mark.parametrize("hurdles", [False, True])
+def test_segments_that_last_across_spans_are_answered_as_by_the_oracle(hurdles, short_spans, device):
+    given = random_potentials(2, 40, 30, 2, seed=23, lengths=[40, 33], scale=0.2)
+    terms = replace(given, transition=given.transition - 12.0)
+    if hurdles:
+        terms.emissions[0, [20, 37], 1] = -np.inf
+        terms = replace(terms, cuts=np.isin(np.arange(40), [0, 18, 33])[None].repeat(2, 0))
+    else:
+        assert eager.posteriors(**dict(terms.map(torch.from_numpy).items())).durations[:, 16:].sum() > 1.0
+    assert_answered_as_by_the_oracle(float32(terms, device))
+
+
+def test_whole_segments_across_spans_are_answered_as_by_the_oracle(short_spans, device):
+    terms = random_potentials(1, 20, 18, 2, seed=21, lengths=[19])
+    assert_answered_as_by_the_oracle(float32(with_segment_scores(terms, 22, forbidden=0.2), device))
+
+
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
 def test_what_is_forbidden_in_a_term_is_forbidden(name, device):
     terms = dict(random_potentials(2, 20, 9, 4, seed=6, lengths=[20, 17]).items())
@@ -243,22 +269,29 @@ def test_twenty_launches_give_the_same_bits(device):
             assert_same_bits(operator(*terms), first)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # of NaN, by the interpreter
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("name", ["emissions", "transition", "duration", "start", "end", "begin", "finish"])
-def test_what_is_no_score_makes_the_log_partition_nan_and_that_of_its_sequence_only(name, bad, device):
+def test_what_is_no_score_makes_all_answers_nan_and_those_of_its_sequence_only(name, bad, device):
     terms = dict(float32(random_potentials(2, 4, 3, 2, seed=16), device).items())
     terms[name].view(-1)[-1] = bad
-    found = operators.log_partition(*Potentials(**terms).terms())
+    given = Potentials(**terms).terms()
+    found = operators.log_partition(*given)
     by_position = name in ("emissions", "begin", "finish")
     assert found.isnan().tolist() == [not by_position, True]
+    for counts in operators.posteriors(*given, True):
+        assert counts.reshape(2, -1).isnan().any(1).tolist() == [not by_position, True]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # of NaN, by the interpreter
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_segment_without_a_score_makes_its_sequence_nan_and_no_other(bad, device):
     terms = with_segment_scores(random_potentials(2, 4, 3, 2, seed=16, lengths=[4, 3]), 17)
     terms.duration[1, 1, 1, 0] = bad
-    found = operators.log_partition(*float32(terms, device).terms())
-    assert found.isnan().tolist() == [False, True]
+    given = float32(terms, device).terms()
+    assert operators.log_partition(*given).isnan().tolist() == [False, True]
+    for counts in operators.posteriors(*given, True):
+        assert counts.reshape(2, -1).isnan().any(1).tolist() == [False, True]
 
 
 def test_a_batch_without_positions_weighs_one(device):

@@ -91,7 +91,7 @@ def sum_worths(
     return total
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C"])
 def boundary_covariance_kernel(
     terms, weights, opens, sums, values, means, covariances, rows, T, K, C,
     DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
@@ -132,7 +132,7 @@ def boundary_covariance_kernel(
     tl.store(covariances.net + (b.to(tl.int64) * chunks + chunk) * C + c, net, mask=c < C)
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "C"])
 def drift_kernel(
     terms, counts, means, covariances, T, C,
     CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
@@ -166,7 +166,7 @@ def drift_kernel(
     tl.store(covariances.center + out, tl.load(means.mean + 2 * b) + rounded(drift))
 
 
-@triton.jit(do_not_specialize=["rows", "T"])
+@triton.jit(do_not_specialize=["rows", "T", "C"])
 def transition_covariance_kernel(
     terms, weights, opens, passed_emissions, counts, values, means, covariances, rows, T, C,
     BY_POSITION: tl.constexpr, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr,
@@ -225,7 +225,7 @@ def transition_covariance_kernel(
         tl.store(covariances.transitions + pair, flow * unit, mask=square)
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K", "span", "parts"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C", "span", "parts"])
 def duration_covariance_kernel(
     terms, weights, opens, sums, counts, values, means, covariances, durations_ptr,
     rows, T, K, C, span, parts,

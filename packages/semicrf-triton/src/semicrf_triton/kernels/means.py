@@ -144,7 +144,7 @@ def mean_open(
     return total, moment
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C"])
 def means_kernel(
     terms, weights, opens, sums, values, means, begins_ptr, ends_ptr, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,

@@ -185,7 +185,7 @@ def transitions_at(ends, begins, star_m, star_e, matrix_m, matrix_e):
     return share * tl.where(total_m > 0.0, ends / tl.where(total_m > 0.0, total_m, 1.0), 0.0)[:, None]
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C"])
 def boundary_kernel(
     terms, weights, opens, sums, passed_emissions, counts, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
@@ -253,15 +253,21 @@ def boundary_kernel(
         tl.store(counts.transitions + pair, flow, mask=(c < C)[:, None] & (c < C)[None, :])
 
 
-@triton.jit(do_not_specialize=["T"])
-def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
-    """Complete `position` by what has changed before the chunk, and divide by the mass that covers it."""
+@triton.jit(do_not_specialize=["T", "C"])
+def cover_kernel(
+    terms, sums, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr
+):  # fmt: skip
+    """Complete `position` by what has changed before the chunk, and divide by the mass that covers it.
+
+    By NaN where a score was unfit: whoever looks at gradients alone is to see it too.
+    """
     chunks = tl.cdiv(T + 1, CHUNK)
     b, chunk = tl.program_id(0) // chunks, tl.program_id(0) % chunks
     c, i = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     out = b.to(tl.int64) * chunks + chunk
     before = tl.load(counts.net + out * C + c, mask=c < C, other=0).to(tl.float32) * UNIT
+    factor = tl.load(sums.factor + 2 * b)
     drift = tl.full([], 1.0, tl.float32)
     for start in range(chunk * CHUNK, tl.minimum((chunk + 1) * CHUNK, T), BLOCK_T):
         u = start + i
@@ -270,7 +276,8 @@ def cover_kernel(terms, counts, T, C, CHUNK: tl.constexpr, BLOCK_C: tl.constexpr
         position = tl.load(counts.position + place, mask=inside, other=0.0) + before[None, :]
         position = tl.where(inside, tl.maximum(position, 0.0), 0.0)
         cover = tl.sum(position, axis=1)
-        cover = tl.where(cover > 0.0, cover, 1.0)[:, None]
+        cover = tl.where(cover > 0.0, cover, 1.0)
+        cover = tl.where((u >= length) | (0.0 * cover + factor >= 0.0), cover, float("nan"))[:, None]
         if counts.begins is not None:
             begins = tl.load(counts.begins + place, mask=inside, other=0.0)
             ends = tl.load(counts.ends + place, mask=inside, other=0.0)
@@ -293,7 +300,7 @@ def store_segments(segments_ptr, each, b, s, d, c, length, T, K, C):
     tl.store(segments_ptr + place, each, mask=mask)
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K", "span", "parts"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C", "span", "parts"])
 def duration_kernel(
     terms, weights, opens, sums, counts, durations_ptr, rows, T, K, C, span, parts,
     DURATIONS: tl.constexpr, CHUNK: tl.constexpr,

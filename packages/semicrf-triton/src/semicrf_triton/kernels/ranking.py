@@ -89,7 +89,7 @@ def merge_closed(closed_ptr, score_ptr, place, across, c, r, C, BITS: tl.constex
     return tl.reshape(best, [c.shape[0], r.shape[0]]), tl.reshape(way, [c.shape[0], r.shape[0]])
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K", "k"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C", "k"])
 def rank_kernel(
     terms, transition_ptr, duration_ptr, window_ptr, closed_ptr, lasted_ptr, entered_ptr, ended_ptr,
     rows, T, K, C, k,
@@ -165,7 +165,7 @@ def rank_kernel(
     tl.store(ended_ptr + b * k + of_rank, tl.where(found, ended, -1), mask=(c[:, None] == 0) & (of_rank < k))
 
 
-@triton.jit(do_not_specialize=["B", "T", "k"])
+@triton.jit(do_not_specialize=["B", "T", "C", "k"])
 def walk_kernel(
     lasted_ptr, entered_ptr, ended_ptr, lengths_ptr, labels_ptr, durations_ptr, B, T, C, k,
     BITS: tl.constexpr, BLOCK: tl.constexpr,

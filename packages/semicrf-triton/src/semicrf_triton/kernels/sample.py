@@ -62,7 +62,7 @@ def threshold(number_ptr, total):
     return tl.umulhi(total.to(tl.uint64), number).to(tl.int64)
 
 
-@triton.jit(do_not_specialize=["rows", "B", "T", "K"])
+@triton.jit(do_not_specialize=["rows", "B", "T", "K", "C"])
 def sample_kernel(
     terms, weights, opens, sums, numbers_ptr, labels_ptr, durations_ptr, rows, B, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,

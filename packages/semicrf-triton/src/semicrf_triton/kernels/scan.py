@@ -7,6 +7,9 @@ Time goes in tiles. What began before a tile adds to all of its positions in one
 what begins within is taken position by position. Between tiles the segments that are still open lie in memory
 (`open.py`): the last K of them in a ring, or all of them, where posteriors are to be taken from them.
 
+Where segments are long, tiles go in spans, a launch each: what began before a span is summed by many programs
+at once, and the scan goes on from the state in which it left off.
+
 All exponents are relative to one scale, an int64. A label may trail so far behind as an int32 reaches.
 """
 
@@ -73,6 +76,28 @@ class Passed(NamedTuple):
     rest: Any
 
 
+class State(NamedTuple):
+    """Pointers to what goes on from one span to the next beside `level` and `hurdles` of `Sums`, all int64.
+
+    `(B, directions)` the first three, `(B, directions, C)` the others.
+    """
+
+    scale: Any
+    level: Any
+    unfit: Any
+    star: Any  # packed, as closed
+    closed: Any
+    whole: Any
+    rest: Any
+
+
+class Behind(NamedTuple):
+    """Pointers to what began before a span, for each of its positions: `(B, directions, span, C)`."""
+
+    mantissa: Any
+    exponent: Any  # int64, less the emissions from the beginning of the sequence to the tile
+
+
 @triton.jit
 def column(tile, j, at):
     """Column `at` of a tile whose columns are numbered `j`."""
@@ -102,18 +127,19 @@ def reach_of(forbidding, cut, j):
 
 @triton.jit
 def sum_open(
-    weights, opens, b, c, j, step, exponent, hurdles, length, direction, rows, T, K, C,
+    weights, opens, b, c, j, step, since, until, exponent, hurdles, length, direction, rows, T, K, C,
     DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """What began before a tile, summed over durations: `(C, T)`, less the emissions of the tile.
+    """What began from `since` on and before `until`, summed over durations: `(C, T)`.
 
-    Exponents are relative to the one given for each label, and so many `hurdles` are before the tile.
+    It lacks the emissions from `until` on, where so many `hurdles` have been passed. Exponents are relative
+    to the one given for each label.
     """
     total_m = tl.zeros([c.shape[0], j.shape[0]], tl.float32)
     total_e = tl.full([c.shape[0], j.shape[0]], NOTHING, tl.int32)
-    for first in range(tl.maximum(step - K + 1, 0) // BLOCK_K * BLOCK_K, step, BLOCK_K):
+    for first in range(tl.maximum(step - K + 1, since) // BLOCK_K * BLOCK_K, until, BLOCK_K):
         s = first + tl.arange(0, BLOCK_K)
-        mask = (c[:, None] < C) & (s[None, :] < step)
+        mask = (c[:, None] < C) & (s[None, :] < until)
         open_m, open_e, passed = load_open(opens, (s % rows)[None, :], c[:, None], C, mask)
         alive = (open_m > 0.0) & (passed == hurdles[:, None])
         open_m = tl.where(alive, open_m, 0.0)
@@ -129,15 +155,48 @@ def sum_open(
     return total_m, total_e
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K"])
+@triton.jit(do_not_specialize=["origin", "rows", "T", "K", "C"])
+def wide_kernel(
+    terms, weights, opens, sums, state, behind, origin, rows, T, K, C,
+    DURATIONS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """What began before the position at which a span begins: a program for each of the span's tiles."""
+    b, direction, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    scan = b * tl.num_programs(1) + direction
+    c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
+    length = length_of(terms, b, T)
+    step = origin + tile * BLOCK_T
+    hurdles = tl.load(sums.hurdles + scan * C + c, mask=c < C, other=0)
+    exponent = tl.load(state.scale + scan) - tl.load(state.whole + scan * C + c, mask=c < C, other=0)
+    total_m, total_e = sum_open(
+        weights, open_of(opens, scan, rows, C), b, c, j, step, 0, tl.where(step < length, origin, 0),
+        exponent, hurdles, length, direction, rows, T, K, C, DURATIONS, BLOCK_K,
+    )  # fmt: skip
+    row = (scan.to(tl.int64) * tl.num_programs(2) + tile) * BLOCK_T + j
+    place = row[None, :] * C + c[:, None]
+    tl.store(behind.mantissa + place, total_m, mask=c[:, None] < C)
+    tl.store(behind.exponent + place, total_e + exponent[:, None], mask=c[:, None] < C)
+
+
+@triton.jit
+def load_behind(behind, row, c, C, mask, exponent):
+    """What began before a span, in the rows of a tile, relative to an exponent of each label."""
+    place = row[None, :] * C + c[:, None]
+    mantissa = tl.load(behind.mantissa + place, mask=mask, other=0.0)
+    absolute = tl.load(behind.exponent + place, mask=mask, other=0)
+    return mantissa, tl.where(mantissa > 0.0, relative(absolute - exponent[:, None]), NOTHING)
+
+
+@triton.jit(do_not_specialize=["origin", "span", "rows", "T", "K", "C"])
 def scan_kernel(
-    terms, weights, opens, sums, passed_emissions, tile_ptr, rows, T, K, C,
+    terms, weights, opens, sums, passed_emissions, state, behind, tile_ptr, origin, span, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Log partitions to base 2, and the open segments with what makes probabilities of them.
 
-    `tile_ptr` is scratch: two rows of labels for each position of a tile, of every scan.
+    It goes on for `span` positions from the one at which the last launch left off, `origin`. `tile_ptr` is
+    scratch: two rows of labels for each position of a tile, of every scan.
     """
     tl.static_assert(FRAME % BLOCK_T == 0)  # frames begin with tiles
     b, direction = tl.program_id(0), tl.program_id(1)
@@ -152,16 +211,24 @@ def scan_kernel(
     end_m, end_e = label_weight(terms.end, c, C)
     star_m, star_e = tl.where(direction == 0, start_m, end_m), tl.where(direction == 0, start_e, end_e)
     last_m, last_e = tl.where(direction == 0, end_m, start_m), tl.where(direction == 0, end_e, start_e)
+
     closed_m, closed_e = tl.zeros([BLOCK_C], tl.float32), tl.full([BLOCK_C], NOTHING, tl.int32)
 
-    scale = tl.zeros([], tl.int64)  # what the exponents of star and closed are relative to
-    whole, rest = tl.zeros([BLOCK_C], tl.int64), tl.zeros([BLOCK_C], tl.int64)  # emissions passed
-    level_whole, level_rest = tl.zeros([], tl.int64), tl.zeros([], tl.int64)  # what all labels share of them
-    passed = tl.zeros([BLOCK_C], tl.int32)  # hurdles
-    frame, passed_at_frame = whole, passed
-    unfit = count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
+    later, entry = origin > 0, scan * C + c
+    held = (c < C) & (0 * c + origin > 0)
+    star_m, star_e = unpacked(tl.load(state.star + entry, mask=held, other=packed(star_m, star_e)))
+    closed_m, closed_e = unpacked(tl.load(state.closed + entry, mask=held, other=packed(closed_m, closed_e)))
+    scale = tl.load(state.scale + scan, mask=later, other=0)  # what their exponents are relative to
+    whole = tl.load(state.whole + entry, mask=held, other=0)  # emissions passed
+    rest = tl.load(state.rest + entry, mask=held, other=0)
+    level_whole = tl.load(state.level + scan, mask=later, other=0)  # what all labels share of them
+    level_rest = tl.load(sums.level + scan, mask=later, other=0)
+    passed = tl.load(sums.hurdles + entry, mask=held, other=0)
+    unfit = tl.load(state.unfit + scan, mask=later, other=0).to(tl.int32)
+    frame, passed_at_frame, passed_before = whole, passed, passed
+    unfit += count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
     if DURATIONS != BY_SEGMENT:  # scores of segments are looked at where they are masked, in launch/terms.py
-        for first in range(0, K, BLOCK_T):
+        for first in range(0, tl.where(later, 0, K), BLOCK_T):
             known = (c[:, None] < C) & (first + j < K)[None, :]
             weight_m, weight_e = duration_weight(
                 weights, b, 0, first + j[None, :], c[:, None], T, K, C, known, DURATIONS
@@ -171,7 +238,7 @@ def scan_kernel(
     if not BY_POSITION:
         unfit += tl.sum(tl.where(matrix_m >= 0.0, 0, 1))
 
-    for step in range(0, length, BLOCK_T):
+    for step in range(origin, tl.minimum(origin + span, length), BLOCK_T):
         position = tl.where(direction == 0, step + j, length - 1 - step - j)
         mask = (c[:, None] < C) & (step + j < length)[None, :]
         place = (b.to(tl.int64) * T + position)[None, :] * C + c[:, None]
@@ -188,9 +255,13 @@ def scan_kernel(
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
         ended_m, ended_e = sum_open(
-            weights, opens, b, c, j, step, scale - whole, passed, length, direction, rows, T, K, C,
-            DURATIONS, BLOCK_K,
+            weights, opens, b, c, j, step, origin, step, scale - whole, passed,
+            length, direction, rows, T, K, C, DURATIONS, BLOCK_K,
         )  # fmt: skip
+        longer = mask & (held & (passed == passed_before))[:, None]
+        at_span = scan.to(tl.int64) * span + step - origin + j
+        longer_m, longer_e = load_behind(behind, at_span, c, C, longer, scale - whole)
+        ended_m, ended_e = add_wide(ended_m, ended_e, longer_m, longer_e)
         ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m * leave_m), ended_e + leave_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
@@ -243,6 +314,13 @@ def scan_kernel(
         closed_e -= shift
         scale += shift
 
+    tl.store(state.star + entry, packed(star_m, star_e), mask=c < C)
+    tl.store(state.closed + entry, packed(closed_m, closed_e), mask=c < C)
+    tl.store(state.scale + scan, scale)
+    tl.store(state.whole + entry, whole, mask=c < C)
+    tl.store(state.rest + entry, rest, mask=c < C)
+    tl.store(state.level + scan, level_whole)
+    tl.store(state.unfit + scan, unfit.to(tl.int64))
     factor, exponent = sum_wide(closed_m * last_m, closed_e + last_e, 0)
     factor = tl.where(length > 0, factor, 1.0)
     exponent = tl.where(length > 0, exponent, 0)

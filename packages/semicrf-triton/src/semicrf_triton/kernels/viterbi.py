@@ -23,6 +23,8 @@ FARTHEST = tl.constexpr(_FARTHEST)
 FORBIDDEN = tl.constexpr(-4 * _FARTHEST)
 """Two of them can be added, and one and what is allowed, and remain below what is allowed."""
 DOUBT = tl.constexpr(-2 * _FARTHEST)
+LARGEST_KEPT = tl.constexpr(64)
+"""Labels up to which transitions stay in registers; of more the compiler would move them through 128 kB."""
 
 
 @triton.jit
@@ -110,7 +112,7 @@ def boundary_score(score_ptr, place, mask):
     return score
 
 
-@triton.jit(do_not_specialize=["rows", "T", "K"])
+@triton.jit(do_not_specialize=["rows", "T", "K", "C"])
 def viterbi_kernel(
     terms, transition_ptr, duration_ptr, window_ptr, tile_ptr, lasted_ptr, previous_ptr, final_ptr,
     rows, T, K, C,
@@ -129,7 +131,8 @@ def viterbi_kernel(
     begun_ptr = enter_ptr + BLOCK_T * C  # what begins there
     star = label_score(terms.start, c, C)
     closed = tl.full([BLOCK_C], FORBIDDEN, tl.int64)
-    matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
+    if not (BY_POSITION or BLOCK_C > LARGEST_KEPT):
+        matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
     shift = tl.zeros([], tl.int64)
 
     for step in range(0, length, BLOCK_T):
@@ -158,7 +161,7 @@ def viterbi_kernel(
             onward = load_duration(
                 duration_ptr, b, step + at, d[None, :], c[:, None], T, K, C, counts, DURATIONS
             )
-            if BY_POSITION:
+            if BY_POSITION or BLOCK_C > LARGEST_KEPT:
                 matrix = transition_score(
                     transition_ptr, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION
                 )
@@ -194,7 +197,7 @@ def viterbi_kernel(
     tl.store(final_ptr + b, tl.where((best > FORBIDDEN) & (length > 0), label, -1))
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "C"])
 def traceback_kernel(
     lasted_ptr, previous_ptr, final_ptr, lengths_ptr, labels_ptr, durations_ptr, T, C, BLOCK: tl.constexpr
 ):

@@ -70,6 +70,7 @@ class Blocks(NamedTuple):
     boundaries: Share
     lasting: Share  # posteriors of durations
     helpers: int  # warps that take posteriors
+    span: int = 256  # positions of a launch where segments may be longer
 
     def tiled(self, tile: Tile) -> dict[str, int]:
         """The constants of a scan in such tiles."""

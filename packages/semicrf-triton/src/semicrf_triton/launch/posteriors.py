@@ -52,7 +52,9 @@ def counted(scanned: Scanned, boundaries: bool) -> Counts:
         BY_POSITION=scanned.by_position, **of_segments(scanned, blocks.boundaries),
     )  # fmt: skip
     counts = counts._replace(net=counts.net.cumsum(1) - counts.net)
-    cover_kernel[(batch * chunks,)](scanned.terms, counts, time, classes, **of_all(scanned))
+    cover_kernel[(batch * chunks,)](
+        scanned.terms, scanned.sums, counts, time, classes, **of_all(scanned)
+    )  # fmt: skip
     return counts
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semicrf_spec import Potentials
 from semicrf_triton.kernels.open import FRAME, Open
-from semicrf_triton.kernels.scan import Passed, Sums, scan_kernel
+from semicrf_triton.kernels.scan import Behind, Passed, State, Sums, scan_kernel, wide_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
 from semicrf_triton.kernels.wide import FRACTION_BITS
 from semicrf_triton.launch.blocks import Blocks, blocks_for, options
@@ -84,12 +84,31 @@ def scan(
         ),
         passed=Passed(*(empty(torch.int64, chunks, classes) for _ in Passed._fields)),
     )
-    scan_kernel[(batch, directions)](
-        found.terms, found.weights, found.opens, found.sums, found.passed,
-        empty(torch.int64, 2 * blocks.scan.positions, classes), frames * frame, time, max_duration, classes,
-        BY_POSITION=found.by_position, DURATIONS=found.kind, CHUNK=blocks.chunk,
-        **blocks.tiled(blocks.scan), **options(blocks.warps),
-    )  # fmt: skip
+    span = blocks.span if max_duration > blocks.span else max(time, 1)
+    longer = span if time > span else 0
+    of_scans = (empty(torch.int64) for _ in range(3))
+    state = State(*of_scans, *(empty(torch.int64, classes) for _ in range(4)))
+    behind = Behind(empty(torch.float32, longer, classes), empty(torch.int64, longer, classes))
+    tile = empty(torch.int64, 2 * blocks.scan.positions, classes)
+    sizes = (frames * frame, time, max_duration, classes)
+    constants = {"DURATIONS": found.kind, **blocks.tiled(blocks.scan), **options(blocks.warps)}
+    for origin in range(0, max(time, 1), span):
+        if origin > 0:
+            wide_kernel[(batch, directions, span // blocks.scan.positions)](
+                found.terms,
+                found.weights,
+                found.opens,
+                found.sums,
+                state,
+                behind,
+                origin,
+                *sizes,
+                **constants,
+            )
+        scan_kernel[(batch, directions)](
+            found.terms, found.weights, found.opens, found.sums, found.passed, state, behind, tile,
+            origin, span, *sizes, BY_POSITION=found.by_position, CHUNK=blocks.chunk, **constants,
+        )  # fmt: skip
     if found.kind == BY_SEGMENT.value:
         unfit = ~(given.duration < math.inf).flatten(1).all(1)
         found.sums.factor.masked_fill_(unfit[:, None], math.nan)

@@ -14,6 +14,8 @@ from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights, exp_kernel
 from semicrf_triton.kernels.viterbi import fixed_kernel
 
 BLOCK = 1024
+ALIGNMENT = 16
+"""Bytes."""
 LARGEST = 2**31 - 2**20
 """Entries of a sequence are numbered by int32, those past its end included."""
 
@@ -39,7 +41,13 @@ def prepared(potentials: Potentials[Tensor]) -> Potentials[Tensor]:
     if given.cuts is not None:
         before_first = torch.arange(time, device=given.cuts.device) == 0
         given = replace(given, cuts=given.cuts & ~before_first)
-    return given.map(torch.Tensor.contiguous)
+    return given.map(aligned)
+
+
+def aligned(term: Tensor) -> Tensor:
+    """In one piece that begins where Triton takes it to: else it compiles kernels once more."""
+    whole = term.contiguous()
+    return whole if whole.data_ptr() % ALIGNMENT == 0 else whole.clone()
 
 
 def terms_of(given: Potentials[Tensor]) -> Terms:
