@@ -3,9 +3,9 @@
 import math
 import sys
 
-import numpy as np
 import pytest
 import torch
+from torch.func import functional_call
 
 from semicrf_nn import (
     CallableDurations,
@@ -58,7 +58,7 @@ def function(num_classes, max_duration):
 
 
 every_kind = pytest.mark.parametrize("kind", [*FAMILIES, mixture, function])
-K = 400
+K = 1000
 D = torch.arange(1, K + 1, dtype=torch.float64)
 
 
@@ -91,6 +91,22 @@ def test_every_distribution_is_normalised_and_finite_whatever_its_parameters(kin
     if found.requires_grad:
         found.exp()[1].sum().backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_kind
+def test_gradients_are_those_of_finite_differences(kind):
+    torch.manual_seed(2)
+    model = kind(2, 12).double()
+    names = [name for name, _ in model.named_parameters()]
+    values = [0.7 * torch.randn_like(p) for p in model.parameters()]
+
+    def log_probabilities(*parameters):
+        return functional_call(model, dict(zip(names, parameters, strict=True)), ())
+
+    assert names or kind is UniformDurations
+    for value in values:
+        value.requires_grad_()
+    assert not names or torch.autograd.gradcheck(log_probabilities, values)
 
 
 def truncated(log_density):
@@ -176,6 +192,11 @@ def test_mixtures_are_sums_and_are_fitted():
         MixtureDurations([PoissonDurations(1, 5), PoissonDurations(1, 6)])
     with pytest.raises(ValueError, match="expected at least one component"):
         MixtureDurations([])
+    with pytest.raises(ValueError, match=r"^components are \['PoissonDurations', 'int'\]"):
+        MixtureDurations([PoissonDurations(1, 5), 2])
+    with pytest.raises(ValueError, match=r"with 1 different ones; expected .* each an object of its own"):
+        MixtureDurations([PoissonDurations(1, 5)] * 2)
+    assert len(MixtureDurations(PoissonDurations(1, 5) for _ in range(2)).components) == 2
 
 
 def test_components_of_one_family_part_ways():
@@ -251,6 +272,11 @@ def test_a_function_of_durations_serves_and_its_parameters_learn():
         (lambda d: d[:, 0], r"answers with shape \(4,\); expected \(K, C\) = \(4, 2\), or \(K, 1\)"),
         (lambda d: d * torch.nan, "answers with NaN"),
         (lambda d: d - torch.inf, "-inf for every duration of a label"),
+        (
+            lambda d: (d * 0).long(),
+            "answers with dtype torch.int64; expected log-densities, a tensor",
+        ),
+        (lambda d: 0.0, r"answers with a float; expected log-densities, .* \(K, C\) = \(4, 2\), or \(K, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):
             CallableDurations(2, 4, wrong)()
@@ -311,11 +337,26 @@ def test_plots_without_matplotlib_name_the_extra_to_install(monkeypatch):
         PoissonDurations(1, 5).plot()
 
 
-def test_plots_show_every_label():
+@every_kind
+def test_plots_show_the_probabilities_of_every_label(kind):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
-    axes = PoissonDurations(3, 20).plot(names=["a", "b", "c"])
-    assert [line.get_label() for line in axes.get_lines()] == ["a", "b", "c"]
-    assert np.allclose(sum(axes.get_lines()[0].get_ydata()), 1.0)
-    assert PoissonDurations(1, 5).plot(ax=axes) is axes
+    torch.manual_seed(3)
+    model = kind(3, 20)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    axes = model.plot(names=["a", "b", "c"])
+    lines = axes.get_lines()
+    assert [line.get_label() for line in lines] == ["a", "b", "c"]
+    for line, column in zip(lines, model().detach().double().exp().T, strict=True):
+        assert line.get_xdata().tolist() == list(range(1, 21))
+        assert_close(line.get_ydata(), column, FLOAT64_RELATIVE)
+    assert kind(2, 5).plot(ax=axes) is axes
+    assert [line.get_label() for line in axes.get_lines()[3:]] == ["0", "1"]
     matplotlib.pyplot.close("all")
+
+
+def test_plots_ask_for_a_name_of_each_label():
+    with pytest.raises(ValueError, match=r"^names are \['a'\]; expected one for each label, num_classes = 3"):
+        PoissonDurations(3, 5).plot(names=["a"])

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from semicrf_nn.durations import SegmentLists
-from semicrf_spec import Segment
+from semicrf_nn.counts import SegmentLists, each_segment
 
 
 class Coverage:
@@ -47,16 +46,19 @@ def suggest_max_duration(segments: SegmentLists, quantile: float = 0.95) -> Cove
     """The least `max_duration` that covers a share of given segments, and what another would cover.
 
     Args:
-        segments: lists of `(start, end, label)`, one a sequence.
+        segments: lists of `(start, end, label)`, one a sequence; or a `Segmentation`. Read once.
         quantile: the share, above 0 and at most 1.
     Returns: `Coverage`, with `.max_duration`; printing it shows a table.
     Raises: ValueError without segments, or for a quantile that is none.
     Cost: O(n log n) for n segments. Time and memory of a model grow with `max_duration`, so what a few long
         segments need is paid for all.
     """
-    durations = [Segment(*segment).duration for sequence in segments for segment in sequence]
+    durations = [segment.duration for _, segment in each_segment(segments)]
     if not durations:
-        raise ValueError("segments are empty; expected at least one to take durations from")
+        raise ValueError(
+            "segments are empty; expected at least one to take durations from. An iterator that was read "
+            "before is empty too: give a list"
+        )
     if not 0.0 < quantile <= 1.0:
         raise ValueError(f"quantile is {quantile}; expected a share above 0 and at most 1")
     return Coverage(durations, quantile)

@@ -16,16 +16,23 @@ def plot_durations(log_probabilities: Tensor, names: Sequence[str] | None = None
         names: of the labels; their numbers if missing.
         ax: matplotlib's axes to draw on; new ones if missing.
     Returns: the axes.
-    Raises: ImportError where matplotlib is missing, with what to install. Cost: O(K C).
+    Raises: ValueError unless there is a name for each label; ImportError where matplotlib is missing, with
+        what to install. Cost: O(K C).
     """
+    num_classes = log_probabilities.shape[1]
+    labels = [str(c) for c in range(num_classes)] if names is None else list(names)
+    if len(labels) != num_classes:
+        raise ValueError(
+            f"names are {labels!r}; expected one for each label, num_classes = {num_classes} of them"
+        )
     if ax is None:
         try:
             from matplotlib import pyplot
         except ImportError as error:
             raise ImportError("plots need matplotlib: pip install 'semicrf-nn[plot]'") from error
         _, ax = pyplot.subplots()
-    for c, column in enumerate(log_probabilities.detach().double().exp().cpu().numpy().T):
-        label = str(c) if names is None else names[c]
+    columns = log_probabilities.detach().double().exp().cpu().numpy().T
+    for label, column in zip(labels, columns, strict=True):
         ax.plot(range(1, len(column) + 1), column, label=label, drawstyle="steps-mid")
     ax.set_xlabel("duration (positions)")
     ax.set_ylabel("probability")
