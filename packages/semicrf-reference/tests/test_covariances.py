@@ -106,12 +106,13 @@ def test_masks_that_can_be_avoided_may_be_as_low_as_one_likes(name, mask):
             assert_close(found[term], expected[term], FLOAT64_POSTERIOR, term)
 
 
-def test_a_divergence_trains_both_models():
+@pytest.mark.parametrize("what", ["cross_entropy", "kl_divergence"])
+def test_a_divergence_trains_both_models(what):
     ours, theirs = (tensors(random_potentials(2, 30, 5, 3, seed=seed)) for seed in (6, 7))
 
     def slopes(backend):
         given = [{n: t.clone().requires_grad_() for n, t in model.items()} for model in (ours, theirs)]
-        divergence = backend.kl_divergence(**given[0], other=Potentials(**given[1]))
+        divergence = getattr(backend, what)(**given[0], other=Potentials(**given[1]))
         return torch.autograd.grad(divergence.sum(), [term for model in given for term in model.values()])
 
     for found, expected in zip(slopes(compiled), slopes(eager), strict=True):
