@@ -178,15 +178,17 @@ def test_costs_that_count_expect_the_counts(either):
         assert_close(either.expected_cost(**costs), expected, FLOAT64_POSTERIOR, str(costs))
 
 
-def test_expected_costs_are_linear_in_the_costs(p):
-    shapes = {n: getattr(p.posteriors, n).shape for n in ("position", "begins", "transitions", "durations")}
-    one, other = ({n: uniforms(*shape) - shift for n, shape in shapes.items()} for shift in (0.2, 0.9))
+@of_both_kinds
+def test_expected_costs_are_linear_in_the_costs(either):
+    shapes = {name: counts.shape for name, counts in either.posteriors._asdict().items()}
+    shapes["segments"] = (2, T, K, C)
+    one, other = ({name: uniforms(*x) - shift for name, x in shapes.items()} for shift in (0.2, 0.9))
     other["position"] = other["position"].flip(1)
-    both = {n: 2.0 * one[n] - 3.0 * other[n] for n in shapes}
-    expected = 2.0 * p.expected_cost(**one) - 3.0 * p.expected_cost(**other)
-    assert_close(p.expected_cost(**both), expected, FLOAT64_RELATIVE, scale=T)
-    one_by_one = sum(p.expected_cost(**{name: cost}) for name, cost in one.items())
-    assert_close(one_by_one, p.expected_cost(**one), FLOAT64_RELATIVE)
+    both = {name: 2.0 * one[name] - 3.0 * other[name] for name in shapes}
+    expected = 2.0 * either.expected_cost(**one) - 3.0 * either.expected_cost(**other)
+    assert_close(either.expected_cost(**both), expected, FLOAT64_RELATIVE, scale=T)
+    one_by_one = sum(either.expected_cost(**{name: cost}) for name, cost in one.items())
+    assert_close(one_by_one, either.expected_cost(**one), FLOAT64_RELATIVE)
 
 
 @of_both_kinds
