@@ -8,13 +8,15 @@ import torch
 from torch.autograd import gradcheck
 
 from semicrf_nn import SemiCRF
-from semicrf_spec import enumerate_batch, segments_to_labels
+from semicrf_reference import eager, scan
+from semicrf_spec import ENTROPY, enumerate_batch, segments_to_labels
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
     FLOAT64_RELATIVE,
     assert_close,
     case,
     edge_case_names,
+    random_potentials,
 )
 
 SERVED = [(name, "eager") for name in edge_case_names()]
@@ -133,3 +135,46 @@ def test_a_loss_of_entropies_and_costs_has_the_gradients_of_finite_differences(p
     # NaN stands where no segment fits; it is never read, but nothing near it can be differed
     leaves = [given[name].double().nan_to_num().requires_grad_() for name in ("emissions", "transition")]
     assert gradcheck(answers, leaves)
+
+
+LENGTHS = torch.tensor([150, 0, 97])
+T, K, C = 150, 6, 3
+LARGE = random_potentials(3, T, K, C, seed=6, lengths=LENGTHS.tolist()).map(torch.from_numpy)
+BEYOND = {"duration_transition": (K, C, C), "segment_transition": (3, T, K, C, C)}
+of_either_kind = pytest.mark.parametrize("shape", BEYOND.values(), ids=BEYOND)
+
+
+def with_transition(transition):
+    return SemiCRF(**dict(LARGE.items()) | {"transition": transition}, backend="eager")
+
+
+@of_either_kind
+def test_transitions_that_are_the_same_for_every_duration_are_those_of_none(shape):
+    p, plain = with_transition(LARGE.transition.expand(shape)), with_transition(LARGE.transition)
+    assert_close(p.log_partition, plain.log_partition, FLOAT64_RELATIVE)
+    assert_close(p.entropy(), plain.entropy(), FLOAT64_RELATIVE, scale=plain.log_partition)
+    assert_close(p.mode.scores, plain.mode.scores, FLOAT64_RELATIVE)
+    assert p.mode.to_list() == plain.mode.to_list()
+    for name, counts, expected in zip(plain.posteriors._fields, p.posteriors, plain.posteriors, strict=True):
+        summed = counts.flatten(1, -3).sum(1) if name == "transitions" else counts
+        assert_close(summed, expected, FLOAT64_POSTERIOR, name, scale=T)
+
+
+@of_either_kind
+def test_transitions_by_duration_keep_the_identities_of_large_problems(shape):
+    p = with_transition(torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64))
+    size, posteriors = p.log_partition, p.posteriors
+    covered = (torch.arange(T) < LENGTHS[:, None]).double()
+    assert_close(posteriors.position.sum(-1), covered, FLOAT64_POSTERIOR)
+    lasting = (posteriors.durations.sum(-1) * torch.arange(1, K + 1)).sum(1)
+    assert_close(lasting, LENGTHS.double(), FLOAT64_POSTERIOR)
+    after_another = posteriors.transitions.flatten(1).sum(1)
+    assert_close(after_another, p.expected_counts.sum(1) - (LENGTHS > 0).double(), FLOAT64_POSTERIOR)
+    assert_close(p.entropy(), size - p.expected_score(), FLOAT64_RELATIVE, scale=size)
+    by_semiring = scan.linear_scan_vectorized(eager.edges(p.potentials), LENGTHS, ENTROPY)
+    assert_close(size, by_semiring[:, 0], FLOAT64_RELATIVE)
+    assert_close(p.entropy(), by_semiring[:, 1], FLOAT64_RELATIVE, scale=size)
+    best, other = p.mode, p.sample(generator=torch.Generator().manual_seed(8))
+    assert (best.scores >= other.scores).all()
+    for y in (best, other):
+        assert_close(p.score(y), y.scores, FLOAT64_RELATIVE)

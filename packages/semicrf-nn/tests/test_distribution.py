@@ -119,6 +119,16 @@ def test_a_loss_with_an_entropy_in_it_trains_on_the_fast_backend():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_the_expected_score_is_that_of_the_list_of_all(named, backend):
+    expected = []
+    for listed in enumerate_batch(named):
+        likely = listed.probabilities > 0.0
+        expected.append(listed.probabilities[likely] @ listed.scores[likely])
+    d = distribution(named, backend)
+    assert_close(d.expected_score(), expected, FLOAT64_RELATIVE, scale=d.log_partition)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_entropy_and_expected_score_are_the_log_partition(backend):
     d = distribution(random_potentials(2, 6, 3, 3, seed=30, lengths=[6, 4]), backend)
     assert_close(d.entropy() + d.expected_score(), d.log_partition, FLOAT64_RELATIVE)

@@ -167,15 +167,21 @@ def test_models_that_are_nearly_the_same_lose_no_digits():
     assert_close(found / (0.5 * h * h), variance, 1e-3, scale=variance)
 
 
-def test_gradients_by_autograd_pass_gradcheck_on_eager():
-    ours = random_potentials(1, 3, 2, 2, seed=221, optional=False)
-    theirs = tensors(random_potentials(1, 3, 2, 2, seed=222, optional=False))
+@pytest.mark.parametrize("what", ["cross_entropy", "kl_divergence"])
+def test_gradients_by_every_score_of_both_models_are_those_of_finite_differences(backend, what):
+    models = [
+        dict(tensors(random_potentials(2, 3, 2, 2, seed=s, lengths=[3, 2])).items()) for s in (221, 222)
+    ]
+    scores = [name for name, term in models[0].items() if term.is_floating_point()]
 
-    def divergence(emissions, transition, duration, other):
-        return eager.kl_divergence(emissions, transition, duration, other=replace(theirs, emissions=other))
+    def asked_of(*leaves):
+        halves = leaves[: len(scores)], leaves[len(scores) :]
+        ours, theirs = (
+            m | dict(zip(scores, half, strict=True)) for m, half in zip(models, halves, strict=True)
+        )
+        return getattr(backend, what)(**ours, other=Potentials(**theirs))
 
-    leaves = [term.requires_grad_() for term in tensors(ours).terms()[:3]]
-    assert torch.autograd.gradcheck(divergence, (*leaves, theirs.emissions.clone().requires_grad_()))
+    assert torch.autograd.gradcheck(asked_of, [m[name].requires_grad_() for m in models for name in scores])
 
 
 def test_the_gradient_by_the_other_model_flows_on_the_compiled_backend():

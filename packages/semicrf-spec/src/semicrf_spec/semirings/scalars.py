@@ -1,4 +1,7 @@
-"""Semirings whose elements are single numbers."""
+"""Semirings whose elements are single numbers.
+
+Times beside that of `LOG` are of scans and their gradients, as measured in `docs/semirings.md`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from semicrf_spec.semirings.sums import logsumexp
 
 @dataclass(frozen=True)
 class LogSemiring(ScalarSemiring):
-    """`(logsumexp, +)`: sums of weights, kept as logarithms."""
+    """`(logsumexp, +)`: sums of weights, kept as logarithms.
+
+    Cost: one number an element; a product is an addition, a sum of n takes n exponentials and a logarithm.
+    """
 
     name: str = "log"
     zero: float = -math.inf
@@ -39,7 +45,10 @@ class LogSemiring(ScalarSemiring):
 
 @dataclass(frozen=True)
 class MaxSemiring(ScalarSemiring):
-    """`(max, +)`: the best score."""
+    """`(max, +)`: the best score.
+
+    Cost: one number an element, no exponentials; 0.3 to 0.6 of the time of `LOG`.
+    """
 
     name: str = "max"
     zero: float = -math.inf
@@ -68,7 +77,10 @@ class MaxSemiring(ScalarSemiring):
 
 @dataclass(frozen=True)
 class RealSemiring(ScalarSemiring):
-    """`(+, *)`: sums of weights as they are; overflows where `log` does not."""
+    """`(+, *)`: sums of weights as they are; overflows where `log` does not.
+
+    Cost: one number an element, an exponential only to lift it; 0.3 to 0.4 of the time of `LOG`.
+    """
 
     name: str = "real"
     zero: float = 0.0
@@ -96,6 +108,8 @@ class CountSemiring(RealSemiring):
     """`(+, *)` over 0 and 1: how many segmentations are not forbidden.
 
     Counts are kept in the dtype of the scores: exact up to `2**53` in float64.
+
+    Cost: one number an element, no exponentials; 0.3 to 0.5 of the time of `LOG` without gradients.
     """
 
     name: str = "count"
@@ -108,7 +122,10 @@ class CountSemiring(RealSemiring):
 
 @dataclass(frozen=True)
 class BooleanSemiring(CountSemiring):
-    """`(or, and)` over 0 and 1, in the dtype of the scores: whether any segmentation is not forbidden."""
+    """`(or, and)` over 0 and 1, in the dtype of the scores: whether any segmentation is not forbidden.
+
+    Cost: that of a count.
+    """
 
     name: str = "boolean"
 

@@ -3,6 +3,8 @@
 An element says of a set of alternatives how much they weigh, as a logarithm, and what holds on average *among
 them*. Of independent parts the statistics add up; a sum over alternatives averages them by their shares of
 the weight and adds what the choice between the alternatives is worth. Nothing large is ever subtracted.
+
+Times beside that of `LOG` are of scans and their gradients, as measured in `docs/semirings.md`.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class EntropySemiring(_Statistics):
 
         H = sum_i share_i (H_i - log share_i)
 
+    Cost: two numbers an element; 1.9 to 3.5 times the time of `LOG`.
     Source: Hernando, Crespi & Cybenko 2005; in other numbers, Cortes, Mohri, Rastogi & Riley 2008.
     """
 
@@ -82,6 +85,8 @@ class CrossEntropySemiring(_Statistics):
 
     with the shares `p_i`, `q_i` of the two weights. Infinite, with gradient 0, where `q` forbids
     anything that `p` does not, however improbable.
+
+    Cost: three numbers an element, two sums of weights in a sum; 3.1 to 6.4 times the time of `LOG`.
     """
 
     name: str = "cross_entropy"
@@ -122,6 +127,8 @@ class KLDivergenceSemiring(CrossEntropySemiring):
 
     with the shares `p_i`, `q_i` of the two weights: exactly 0 of equal scores. Infinite, with gradient 0,
     where `q` forbids anything that `p` does not, however improbable.
+
+    Cost: three numbers an element, as of a cross-entropy; 3.1 to 6.6 times the time of `LOG`.
     """
 
     name: str = "kl_divergence"
@@ -138,6 +145,8 @@ class ExpectationSemiring(_Statistics):
 
     The first-order expectation semiring `(p, r)` of Li & Eisner 2009 with `r = p E[V]`. Values are finite
     wherever the score is; what they are elsewhere does not matter.
+
+    Cost: two numbers an element; 1.9 to 3.1 times the time of `LOG`.
     """
 
     name: str = "expectation"
@@ -163,6 +172,8 @@ class CovarianceSemiring(_Statistics):
     The second-order expectation semiring `(p, r, s, t)` of Li & Eisner 2009 with `r = p E[V]`, `s = p E[W]`
     and `t = p E[V W] = p (Cov[V, W] + E[V] E[W])`, in a form that does not lose the covariance in the product
     of the means. Values are finite wherever the score is; what they are elsewhere does not matter.
+
+    Cost: four numbers an element; 2.5 to 6.1 times the time of `LOG`.
     """
 
     name: str = "covariance"
