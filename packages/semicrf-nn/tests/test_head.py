@@ -104,7 +104,8 @@ def test_what_weighs_nothing_may_cost_anything():
     [
         ([1.0], r"sequence_weight has shape \(1,\); expected \(B,\) = \(2,\)"),
         ([1.0, -2.0], r"sequence_weight\[1\] is -2\.0; expected at least 0"),
-        ([float("nan"), 1.0], r"sequence_weight\[0\] is nan; expected at least 0"),
+        ([float("nan"), 1.0], r"sequence_weight\[0\] is nan; expected at least 0, and finite"),
+        ([1.0, float("inf")], r"sequence_weight\[1\] is inf; expected at least 0, and finite"),
     ],
 )
 def test_weights_that_are_none_are_named(head, hidden, weight, message):

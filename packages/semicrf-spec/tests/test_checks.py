@@ -1,5 +1,6 @@
 """The operators that look at gold labels and segments, against every input there is."""
 
+import threading
 from itertools import product
 
 import pytest
@@ -8,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semicrf_spec import UNKNOWN, check_segments, segmentations
-from semicrf_spec.operators import Segmentation, check_labels, check_segmentation
+from semicrf_spec.operators import (
+    Segmentation,
+    check_labels,
+    check_segmentation,
+    validating,
+    validation,
+)
 from semicrf_spec.testing.strategies import tilings
 
 
@@ -207,6 +214,30 @@ def test_the_checks_look_when_a_compiled_graph_runs():
     assert torch.equal(compiled(*good), checked(*good))
     with pytest.raises(ValueError, match=r"^sequence 0, segment 1 \(1, 3, 1\) overlaps"):
         compiled(*tensors([1, 1, 0], [2, 2, 0], 3))
+
+
+def test_nothing_is_looked_at_in_a_context_without_validation_nor_where_an_argument_says_so():
+    labels, durations, lengths = tensors([1, 9, 0], [1, 3, 0], 3)
+    with validation(False):
+        checked = torch.ops.semicrf.check_segmentation(labels, durations, lengths, 2, 2)
+        known = torch.ops.semicrf.check_labels(labels, lengths, 2)
+        with validation(True), pytest.raises(ValueError, match=r"^sequence 0"):
+            torch.ops.semicrf.check_labels(labels, lengths, 2)
+        with validation(None):
+            assert not validating()
+    assert validating()
+    apart = torch.ops.semicrf.check_segmentation(labels, durations, lengths, 2, 2, False)
+    assert torch.equal(torch.ops.semicrf.check_labels(labels, lengths, 2, False), known)
+    assert [x.tolist() for x in checked] == [x.tolist() for x in apart] == [[[1, 9, 0]], [[1, 3, 0]]]
+
+
+def test_each_thread_has_contexts_of_its_own():
+    seen = []
+    with validation(False):
+        other = threading.Thread(target=lambda: seen.append(validating()))
+        other.start()
+        other.join()
+    assert seen == [True]
 
 
 def test_the_functions_are_what_the_operators_run():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import torch
@@ -63,8 +63,8 @@ class SemiCRF(Inference):
             may have lasted, m to K. So the distribution is over what is seen, `durations` of posteriors too.
         right_censored: whether last segments may have gone on behind the end; likewise.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
-        validate_args: whether to check values now; on a CPU they are checked again where they are used. On a
-            GPU that waits for it, and is left out while a CUDA graph is captured.
+        validate_args: whether to check values now, which is done if missing; on a CPU they are checked again
+            where they are used. On a GPU that waits for it, and is left out while a CUDA graph is captured.
 
     Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
         legal everywhere and forbids; NaN and `+inf` are errors.
@@ -211,11 +211,19 @@ class SemiCRF(Inference):
         Cost: O(B T C (K + C)) time, twice that for labels.
         Source: Sarawagi & Cohen 2004; for labels, the marginal likelihood of Tsuboi et al. 2008.
         """
+        return self._log_prob(value)
+
+    def _log_prob(self, value: Segments | Tensor, look: Callable[[Tensor], None] | None = None) -> Tensor:
+        """`log_prob`; `look` is shown the log of what `value` weighs, before everything is scanned too."""
+        unfolded = self._unfolded
         if isinstance(value, Tensor):
-            numerator = self._with(with_labels(self.potentials, value)).log_partition
+            weight = self._with(with_labels(self.potentials, value)).log_partition
         else:
-            numerator = self.score(value)
-        return torch.where(numerator > -torch.inf, numerator - self.log_partition, -torch.inf)
+            weight = self.censoring.score(self._segmentation(value), self.potentials, unfolded)
+        if look is not None:
+            look(weight)
+        total = self._backend.log_partition.of(unfolded)
+        return torch.where(weight > -torch.inf, weight - total, -torch.inf)
 
     def constrained(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, Unpack, cast, get_args
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,25 @@ from semicrf_nn.losses import Reduction, reduced
 from semicrf_nn.positions import position_weights
 from semicrf_reference import eager
 from semicrf_spec import UNKNOWN, Segment
-from semicrf_spec.operators import Segmentation, can_look, check_label_grid
+from semicrf_spec.operators import Segmentation, check_label_grid, validation
 
 Lengths = Tensor | Sequence[int] | None
 Supervision = Literal["segments", "labels"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _as_validated(
+    method: Callable[Concatenate[SemiMarkovCRFHead, P], R],
+) -> Callable[Concatenate[SemiMarkovCRFHead, P], R]:
+    """The method, checking values as the head's `validate_args` says."""
+
+    @wraps(method)
+    def call(head: SemiMarkovCRFHead, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with validation(head.validate_args):
+            return method(head, *args, **kwargs)
+
+    return call
 
 
 class SemiMarkovCRFHead(nn.Module):
@@ -46,6 +62,10 @@ class SemiMarkovCRFHead(nn.Module):
             `max_duration`; a table of free scores if missing.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the tensors.
         use_triton: True is `backend="triton"`, False is `backend="compiled"`, None leaves it open.
+        validate_args: whether `distribution`, `compute_loss` and `decode` check values. On a GPU each check
+            waits for it; with False a training step never waits, unless it has weights of positions. What is
+            wrong then shows as NaN, as an infinite or a wrong loss, or as an error of PyTorch's own. Shapes
+            and dtypes are always checked; NaN, `+inf` and lengths too on a CPU and with `backend="eager"`.
 
     Attributes:
         transition: `(C, C)` parameter, nats from row to column.
@@ -76,8 +96,10 @@ class SemiMarkovCRFHead(nn.Module):
         duration: Durations | None = None,
         backend: BackendName | None = None,
         use_triton: bool | None = None,
+        validate_args: bool = True,
     ) -> None:
         super().__init__()
+        self.validate_args = validate_args
         self.num_classes = num_classes = positive("num_classes", num_classes)
         self.hidden_dim = None if hidden_dim is None else positive("hidden_dim", hidden_dim)
         self.backend = check_backend(backend, use_triton)
@@ -120,6 +142,7 @@ class SemiMarkovCRFHead(nn.Module):
         """The distribution; the same as `distribution`."""
         return self.distribution(hidden, lengths, **censored)
 
+    @_as_validated
     def distribution(
         self,
         hidden: Tensor,
@@ -170,6 +193,7 @@ class SemiMarkovCRFHead(nn.Module):
             backend=self.backend,
         )
 
+    @_as_validated
     def compute_loss(
         self,
         hidden: Tensor,
@@ -199,7 +223,7 @@ class SemiMarkovCRFHead(nn.Module):
             supervision: what the labels say.
             reduction: `"mean"` over sequences, `"token"` over positions and what they weigh, `"sum"`, or
                 `"none"` for `(B,)`, where impossible gold has an infinite loss.
-            sequence_weight: `(B,)` weights, at least 0, which a mean is divided by; 1 if missing.
+            sequence_weight: `(B,)` weights, at least 0 and finite, which a mean is divided by; 1 if missing.
             label_smoothing: in `[0, 1)`.
             class_weight: `(C,)`, at least 0: what each label counts. A likelihood of segments has no parts by
                 label, so with this or the next the loss is that of positions by themselves, as
@@ -215,7 +239,7 @@ class SemiMarkovCRFHead(nn.Module):
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing is {label_smoothing}; expected at least 0 and less than 1")
         distribution = self.distribution(hidden, lengths, **censored)
-        weight = None if sequence_weight is None else torch.as_tensor(sequence_weight, device=hidden.device)
+        weight = None if sequence_weight is None else torch.as_tensor(sequence_weight)
         if class_weight is not None or position_weight is not None:
             if label_smoothing > 0.0:
                 raise ValueError("label_smoothing is for a likelihood of segmentations, not one of positions")
@@ -229,11 +253,11 @@ class SemiMarkovCRFHead(nn.Module):
             losses = each.sum(1)
             return reduced(losses, counted.sum(1), reduction, weight)
         gold = _gold(distribution, labels_or_segments, supervision)
-        losses = -distribution.log_prob(gold)
-        if reduction != "none" and can_look(losses):
-            check_possible(distribution, gold, losses)
+        look = None if reduction == "none" else partial(check_possible, distribution, gold)
+        losses = -distribution._log_prob(gold, look)
         if label_smoothing > 0.0:
-            spread = distribution.uniform().cross_entropy(distribution)
+            with validation(False):  # they are distributions of the same sequences
+                spread = distribution.uniform().cross_entropy(distribution)
             losses = (1.0 - label_smoothing) * losses + label_smoothing * spread
         return reduced(losses, distribution.lengths, reduction, weight)
 
@@ -253,6 +277,7 @@ class SemiMarkovCRFHead(nn.Module):
                 total = total + parameter.abs().pow(p).sum()
         return total
 
+    @_as_validated
     def decode(
         self,
         hidden: Tensor,
@@ -329,4 +354,5 @@ def _gold(
     check_label_grid(given, distribution.potentials.shape[:2])
     if supervision == "labels":
         return given
-    return Segmentation.from_labels(given, distribution.lengths)
+    with validation(False):  # the distribution's lengths have been checked
+        return Segmentation.from_labels(given, distribution.lengths)

@@ -7,19 +7,19 @@ from torch import Tensor
 
 from semicrf_nn.distribution import Segments, SemiCRF
 from semicrf_spec import DensePotentials, Segment
-from semicrf_spec.operators import Segmentation
+from semicrf_spec.operators import Segmentation, can_look
 from semicrf_spec.score import duration_place, transition_place
 
 
-def check_possible(distribution: SemiCRF, gold: Segments | Tensor, losses: Tensor) -> None:
-    """Raise if a loss is infinite.
+def check_possible(distribution: SemiCRF, gold: Segments | Tensor, weight: Tensor) -> None:
+    """Raise if the log of a weight of gold, `(B,)`, is `-inf`.
 
     Raises: ValueError naming the first sequence, and for segments the term that forbids it.
     """
-    impossible = torch.isinf(losses.detach()).nonzero().flatten().tolist()
-    if not impossible:
+    impossible = torch.isneginf(weight.detach())
+    if not can_look(impossible) or not bool(impossible.any()):
         return
-    b = impossible[0]
+    b = int(impossible.nonzero()[0])
     if isinstance(gold, Tensor):
         raise ValueError(
             f"sequence {b}: no segmentation that the constraints allow agrees with its labels; check "
@@ -38,9 +38,9 @@ def check_possible_labels(labels: Tensor, losses: Tensor) -> None:
 
     Raises: ValueError naming the first sequence, position and label.
     """
-    impossible = torch.isinf(losses.detach()).nonzero().tolist()
-    if impossible:
-        b, t = impossible[0]
+    impossible = torch.isinf(losses.detach())
+    if can_look(impossible) and bool(impossible.any()):
+        b, t = impossible.nonzero()[0].tolist()
         raise ValueError(
             f"sequence {b}: no segmentation that the constraints allow has label {int(labels[b, t])} at "
             f"position {t}; check min_duration, max_duration, forbidden_transitions and emissions of -inf"

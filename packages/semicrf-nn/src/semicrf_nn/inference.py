@@ -20,6 +20,7 @@ from semicrf_spec.operators import (
     check_tensors,
     expected_score,
     lengths_of,
+    validation,
 )
 
 
@@ -52,9 +53,9 @@ class Inference(Distribution):
         self.censoring = censoring_of(self.potentials, left_censored, right_censored)
         self.backend = check_backend(backend, None)
         batch, time, _ = self.potentials.shape
-        validate = self._validate_args if validate_args is None else validate_args
-        if validate and can_look(emissions):
-            self.potentials.check_values()
+        with validation(validate_args):
+            if can_look(emissions):
+                self.potentials.check_values()
         super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)
 
     def __repr__(self) -> str:

@@ -24,18 +24,19 @@ def reduced(losses: Tensor, sizes: Tensor, reduction: Reduction, weight: Tensor 
         losses: `(B,)` nats.
         sizes: `(B,)` positions, or what their weights sum to.
         reduction: how.
-        weight: `(B,)`, at least 0; 1 if missing.
-    Raises: ValueError for weights of another shape or below 0.
+        weight: `(B,)`, at least 0 and finite, on any device; 1 if missing.
+    Raises: ValueError for weights of another shape, below 0 or infinite.
     """
-    shares = torch.ones_like(losses) if weight is None else weight.to(losses)
-    if shares.shape != losses.shape:
-        raise ValueError(
-            f"sequence_weight has shape {tuple(shares.shape)}; expected (B,) = {tuple(losses.shape)}, one "
-            "weight a sequence"
-        )
-    if can_look(shares) and not bool((shares >= 0.0).all()):  # false for NaN
-        b = int((~(shares >= 0.0)).nonzero()[0])
-        raise ValueError(f"sequence_weight[{b}] is {float(shares[b])}; expected at least 0")
+    if weight is None:
+        shares = torch.ones_like(losses)
+    else:
+        if weight.shape != losses.shape:
+            raise ValueError(
+                f"sequence_weight has shape {tuple(weight.shape)}; expected (B,) = {tuple(losses.shape)}, "
+                "one weight a sequence"
+            )
+        check_weights("sequence_weight", weight)
+        shares = weight.to(losses)
     weighted = torch.where(shares == 0.0, 0.0, shares * losses)
     if reduction == "none":
         return weighted
@@ -44,3 +45,19 @@ def reduced(losses: Tensor, sizes: Tensor, reduction: Reduction, weight: Tensor 
     parts = shares if reduction == "mean" else shares * sizes
     total = parts.sum()
     return weighted.sum() / torch.where(total > 0.0, total, 1.0)
+
+
+def check_weights(name: str, weights: Tensor, used: Tensor | None = None) -> None:
+    """Raise unless weights, those that are used where it is said which, are at least 0 and finite.
+
+    Raises: ValueError naming the first that is not.
+    """
+    if not can_look(weights):
+        return
+    bad = ~((weights >= 0.0) & (weights < torch.inf))  # true for NaN
+    if used is not None:
+        bad = bad & used
+    if bool(bad.any()):
+        at = bad.nonzero()[0].tolist()
+        value = float(weights[tuple(at)])
+        raise ValueError(f"{name}[{', '.join(map(str, at))}] is {value}; expected at least 0, and finite")

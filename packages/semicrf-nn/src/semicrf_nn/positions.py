@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from semicrf_nn.losses import check_weights
 from semicrf_spec import UNKNOWN
 
 RESOLVED = {torch.float64: 1e-4, torch.float32: 1e-2}
@@ -17,6 +18,9 @@ def log_prob_of_labels(
     position: Tensor, labels: Tensor, by_scan: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """`(B, T)` float64 log-probability of each label by itself; 0 where it is unknown.
+
+    How many there are that posteriors do not resolve decides what is computed: so this waits for a GPU,
+    values checked or not, and no CUDA graph captures it.
 
     Args:
         position: `(B, T, C)` posteriors.
@@ -50,26 +54,23 @@ def position_weights(
 ) -> Tensor:
     """`(B, T)` float64: how much each label counts, 0 where it is unknown.
 
-    Raises: ValueError for weights of another shape or below 0.
+    Raises: ValueError for weights of another shape, below 0 or infinite.
     """
     known = labels != UNKNOWN
     weights = known.double()
     if class_weight is not None:
-        of_classes = torch.as_tensor(class_weight, dtype=torch.float64, device=labels.device)
-        _check("class_weight", of_classes, (num_classes,), known.new_ones(num_classes))
-        weights = weights * of_classes[labels.clamp(min=0)]
+        of_classes = torch.as_tensor(class_weight, dtype=torch.float64)
+        _check_shape("class_weight", of_classes, (num_classes,))
+        check_weights("class_weight", of_classes)
+        weights = weights * of_classes.to(labels.device)[labels.clamp(min=0)]
     if position_weight is not None:
         of_positions = torch.as_tensor(position_weight, dtype=torch.float64, device=labels.device)
-        _check("position_weight", of_positions, tuple(labels.shape), known)
+        _check_shape("position_weight", of_positions, tuple(labels.shape))
+        check_weights("position_weight", of_positions, known)
         weights = torch.where(known, weights * of_positions, 0.0)
     return weights
 
 
-def _check(name: str, weights: Tensor, shape: tuple[int, ...], used: Tensor) -> None:
+def _check_shape(name: str, weights: Tensor, shape: tuple[int, ...]) -> None:
     if weights.shape != shape:
         raise ValueError(f"{name} has shape {tuple(weights.shape)}; expected {shape}")
-    bad = used & ~((weights >= 0.0) & (weights < torch.inf))  # true for NaN
-    if bool(bad.any()):
-        at = bad.nonzero()[0].tolist()
-        value = weights[tuple(at)].item()
-        raise ValueError(f"{name}[{', '.join(map(str, at))}] is {value}; expected at least 0, and finite")

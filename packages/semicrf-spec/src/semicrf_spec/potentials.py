@@ -180,15 +180,18 @@ class Potentials(Generic[A]):
         Tensors on `meta` have no values.
 
         Raises: ValueError that names the argument and its first bad index.
-        Cost: one pass over each term and no copy, unless something past a length is bad.
+        Cost: one pass over each term and no copy, unless something past a length is bad. On a GPU one wait.
         """
         if str(device(self.emissions)) == "meta":
             return
-        if self.lengths is not None:
-            check_lengths(self.lengths, self.shape[1])
-        scores = {name: term for name, term in self.items() if name not in DTYPES}
-        for (name, term), top in zip(scores.items(), largest(scores.values()), strict=True):
-            if not top < math.inf:  # true for NaN
+        checked = {name: term for name, term in self.items() if name not in DTYPES}
+        if self.lengths is not None:  # before the scores that they cut off
+            checked = {"lengths": outside(self.lengths, self.shape[1]), **checked}
+        for (name, term), top in zip(checked.items(), largest(checked.values()), strict=True):
+            if name == "lengths":
+                if top > 0:
+                    check_lengths(self.lengths, self.shape[1])
+            elif not top < math.inf:  # true for NaN
                 self._check_scores(name, term)
 
     def _check_scores(self, name: str, term: Array) -> None:
@@ -231,14 +234,19 @@ def check_lengths(lengths: Array, time: int) -> None:
 
     Raises: ValueError naming the first length that is not.
     """
-    xp = array_namespace(lengths)
-    wide = xp.astype(lengths, xp.int64)  # a T of 300 is 44 in uint8
-    index = _first((wide < 0) | (wide > time))
+    index = _first(outside(lengths, time))
     if index is not None:
         raise ValueError(
             f"lengths[{index[0]}] is {int(lengths[index])}; expected 0 <= length <= T = {time}, "
             "the padded length of emissions"
         )
+
+
+def outside(lengths: Array, time: int) -> Array:
+    """`(B,)` int8: 1 where a length is not within `[0, time]`, else 0."""
+    xp = array_namespace(lengths)
+    wide = xp.astype(lengths, xp.int64)  # a T of 300 is 44 in uint8
+    return xp.astype((wide < 0) | (wide > time), xp.int8)
 
 
 def _shape(name: str, term: Any) -> tuple[int, ...]:

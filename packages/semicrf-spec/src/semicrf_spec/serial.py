@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-DTYPES = {"torch.float32": np.float32, "torch.float64": np.float64}
+DTYPES = {"torch.float32": np.float32, "torch.float64": np.float64, "torch.int8": np.int8}
 """What numpy is fast on, by what PyTorch calls it."""
 
 
@@ -24,9 +24,18 @@ def for_numpy(tensor: Any) -> bool:
 
 
 def largest(terms: Iterable[Any]) -> list[float]:
-    """The largest entry of each array of any library, NaN if there is one, `-inf` where there is none."""
+    """The largest entry of each array of any library, NaN if there is one, `-inf` where there is none.
+
+    Those of tensors on a GPU are read together, as each reading waits for it.
+    """
     with np.errstate(invalid="ignore"):
-        return [float(_largest(term)) if 0 not in term.shape else -math.inf for term in terms]
+        tops = [_largest(term) if 0 not in term.shape else -math.inf for term in terms]
+    far = [n for n, top in enumerate(tops) if not getattr(top, "is_cpu", True)]
+    if len(far) > 1:
+        together = array_namespace(tops[far[0]]).stack([tops[n] for n in far]).tolist()
+        for n, top in zip(far, together, strict=True):
+            tops[n] = top
+    return [float(top) for top in tops]
 
 
 def _largest(term: Any) -> Any:

@@ -264,7 +264,25 @@ def test_a_launch_waits_for_nothing():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_training_step_of_the_head_is_captured_as_a_cuda_graph():
+def test_a_training_step_of_the_head_without_validation_never_waits_for_the_device():
+    semicrf_nn = pytest.importorskip("semicrf_nn")
+    head = semicrf_nn.SemiMarkovCRFHead(4, 7, hidden_dim=8, validate_args=False).cuda()
+    hidden = torch.randn(3, 30, 8, device="cuda")
+    labels = (torch.arange(5, device="cuda") % 4).repeat(3, 1).repeat_interleave(6, 1)
+    lengths = torch.tensor([30, 12, 24], device="cuda")
+    steps = [{}, {"supervision": "labels"}, {"left_censored": True, "right_censored": lengths > 20}]
+    for options in steps:
+        head.compute_loss(hidden, lengths, labels, **options).backward()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        for options in steps:
+            head.compute_loss(hidden, lengths, labels, **options).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("censored", [False, True])
+def test_a_training_step_of_the_head_is_captured_as_a_cuda_graph(censored):
     semicrf_nn = pytest.importorskip("semicrf_nn")
     head = semicrf_nn.SemiMarkovCRFHead(num_classes=4, max_duration=7, hidden_dim=8).cuda()
     twin = copy.deepcopy(head)
@@ -274,7 +292,7 @@ def test_a_training_step_of_the_head_is_captured_as_a_cuda_graph():
 
     def step(model):
         model.zero_grad(set_to_none=True)
-        loss = model.compute_loss(hidden, lengths, labels)
+        loss = model.compute_loss(hidden, lengths, labels, left_censored=censored, right_censored=censored)
         loss.backward()
         return loss
 

@@ -2,7 +2,13 @@
 
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
 from semicrf_spec.operators.censoring import Censoring, Copies, check_summable, survivors
-from semicrf_spec.operators.checks import can_look, check_labels, check_segmentation
+from semicrf_spec.operators.checks import (
+    can_look,
+    check_labels,
+    check_segmentation,
+    validating,
+    validation,
+)
 from semicrf_spec.operators.contracts import SCHEMAS, statistics_dtype, terms_and_boundaries
 from semicrf_spec.operators.divergences import cross_entropy_by, kl_divergence_by
 from semicrf_spec.operators.expectations import Posteriors, expected_score
@@ -64,5 +70,7 @@ __all__ = [
     "survivors",
     "terms_and_boundaries",
     "top_k",
+    "validating",
+    "validation",
     "viterbi",
 ]

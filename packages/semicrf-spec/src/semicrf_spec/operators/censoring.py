@@ -42,16 +42,6 @@ class Copies:
         return [(first, last) for last, first in product(*choices)]
 
     @property
-    def opening(self) -> list[bool]:
-        """Of each copy, whether a sequence may begin with it."""
-        return [first or not self.first for first, _ in self.places]
-
-    @property
-    def closing(self) -> list[bool]:
-        """Of each copy, whether a sequence may end with it."""
-        return [last or not self.last for _, last in self.places]
-
-    @property
     def count(self) -> int:
         """How many copies of a label there are."""
         return (1 + self.first) * (1 + self.last)
@@ -60,6 +50,11 @@ class Copies:
         """The copies that both need."""
         return Copies(self.first or other.first, self.last or other.last)
 
+    def marks(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`places` as two tensors of booleans `(count,)`, made on the device: nothing is copied there."""
+        number = torch.arange(self.count, device=device)
+        return number % (1 + self.first) == 1, number // (1 + self.first) == 1
+
     def spread(self, term: Tensor) -> Tensor:
         """`(..., C count)`: a score that all copies of a label share."""
         return term.repeat_interleave(self.count, -1)
@@ -67,17 +62,15 @@ class Copies:
     def between(self, transition: Tensor) -> Tensor:
         """`(..., C count, C count)`: nothing leads to a copy that is first, or from one that is last."""
         wide = self.spread(transition).repeat_interleave(self.count, -2)
-        forbidden = [[last or first for first, _ in self.places] for _, last in self.places]
-        mask = torch.tensor(forbidden, device=wide.device).repeat(*transition.shape[-2:])
-        return wide.masked_fill(mask, -math.inf)
+        first, last = self.marks(wide.device)
+        return wide.masked_fill((last[:, None] | first).repeat(*transition.shape[-2:]), -math.inf)
 
-    def at_edge(self, score: Tensor | None, allowed: list[bool], like: Tensor) -> Tensor | None:
-        """`(C count,)` scores of the first or the last label, which only these copies can be."""
-        if all(allowed):
+    def at_edge(self, score: Tensor | None, own: Tensor | None, like: Tensor) -> Tensor | None:
+        """`(C count,)` scores of the first or the last label, which only its own copies can be, if any."""
+        if own is None:
             return None if score is None else self.spread(score)
         given = like.new_zeros(like.shape[-1]) if score is None else score
-        forbidden = ~torch.tensor(allowed, device=given.device).repeat(len(given))
-        return self.spread(given).masked_fill(forbidden, -math.inf)
+        return self.spread(given).masked_fill(~own.repeat(len(given)), -math.inf)
 
     def labels_of(self, labels: Tensor, durations: Tensor) -> Tensor:
         """`(..., B, T)` labels in copies, of labels and durations that are known to be sound."""
@@ -160,12 +153,13 @@ class Censoring:
             return potentials
         check_summable(potentials)
         given = potentials
+        first, last = copies.marks(given.emissions.device)
         changed: dict[str, Any] = {
             "emissions": copies.spread(given.emissions),
             "transition": copies.between(given.transition),
             "duration": self._durations(given.duration, copies),
-            "start": copies.at_edge(given.start, copies.opening, given.emissions),
-            "end": copies.at_edge(given.end, copies.closing, given.emissions),
+            "start": copies.at_edge(given.start, first if copies.first else None, given.emissions),
+            "end": copies.at_edge(given.end, last if copies.last else None, given.emissions),
             "begin": None if given.begin is None else copies.spread(given.begin),
             "finish": None if given.finish is None else copies.spread(given.finish),
         }
@@ -183,11 +177,19 @@ class Censoring:
         alike = torch.broadcast_tensors(*rows)  # type: ignore[no-untyped-call]  # PyTorch's
         return torch.stack(alike, dim=-1).flatten(-2)
 
-    def score(self, segmentation: Segmentation, potentials: Potentials[Tensor]) -> Tensor:
-        """`(..., B)` float64 nats of what is seen, differentiable; as `semicrf_spec.operators.score_of`."""
-        copies = self.copies
+    def score(
+        self,
+        segmentation: Segmentation,
+        potentials: Potentials[Tensor],
+        unfolded: Potentials[Tensor] | None = None,
+    ) -> Tensor:
+        """`(..., B)` float64 nats of what is seen, differentiable; as `semicrf_spec.operators.score_of`.
+
+        `unfolded` are those of the copies, where they are there already.
+        """
         labels, durations, absent = sound(segmentation, potentials)
-        found = score_at(copies.labels_of(labels, durations), durations, self.unfolded(potentials))
+        terms = self.unfolded(potentials) if unfolded is None else unfolded
+        found = score_at(self.copies.labels_of(labels, durations), durations, terms)
         return torch.where(absent, -torch.inf, found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semicrf_spec.operators.checks import can_look
+from semicrf_spec.operators.checks import can_look, validating
 from semicrf_spec.operators.segmentation import Segmentation, check_label_grid
 from semicrf_spec.potentials import Potentials, axes_of
 from semicrf_spec.segments import UNKNOWN
@@ -85,6 +85,7 @@ def sound(segmentation: Segmentation, potentials: Potentials[Tensor]) -> tuple[T
         torch.where(absent, 0, lengths),
         classes,
         potentials.max_duration,
+        validating(),
     )
     return labels, durations, absent
 
@@ -150,7 +151,7 @@ def agreeing(potentials: Potentials[Tensor], labels: Tensor) -> Tensor:
     """
     batch, time, classes = potentials.shape
     check_label_grid(labels, (batch, time))
-    known = torch.ops.semicrf.check_labels(labels, lengths_of(potentials), classes)
+    known = torch.ops.semicrf.check_labels(labels, lengths_of(potentials), classes, validating())
     label = torch.arange(classes, device=labels.device)
     contradicted = (known != UNKNOWN)[:, :, None] & (known[:, :, None] != label)
     return potentials.emissions.masked_fill(contradicted, -torch.inf)
