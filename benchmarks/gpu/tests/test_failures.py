@@ -192,7 +192,6 @@ def test_parity_that_is_told_to_stop_has_not_failed(folder, together):
     well, said = run_tests(folder, PASSES, HANGS)
     assert well
     assert said.startswith(STOPPED)
-    assert "= 1 passed in" in (folder / "parity.txt").read_text("utf-8")  # there was time for the summary
 
 
 @pytest.mark.slow
