@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +21,8 @@ Heard = Callable[[Size, str, Spread | str], None]
 
 
 def short(size: Size) -> Size:
-    """Fewer positions that compile the same kernels: what Triton specialises is a multiple of 16."""
-    least = 16 * math.ceil(max(2 * size.max_duration, 64) / 16) + size.time % 16
-    return size._replace(time=min(size.time, least))
+    """Fewer positions that compile the same kernels, those of long segments too."""
+    return size._replace(time=min(size.time, max(2 * size.max_duration, 64)))
 
 
 def timed(size: Size, what: str, device: torch.device) -> Spread:
