@@ -58,7 +58,7 @@ class EntropySemiring(_Statistics):
 
         H = sum_i share_i (H_i - log share_i)
 
-    Cost: two numbers an element; 1.9 to 3.5 times the time of `LOG`.
+    Cost: two numbers an element.
     Source: Hernando, Crespi & Cybenko 2005; in other numbers, Cortes, Mohri, Rastogi & Riley 2008.
     """
 
@@ -86,7 +86,7 @@ class CrossEntropySemiring(_Statistics):
     with the shares `p_i`, `q_i` of the two weights. Infinite, with gradient 0, where `q` forbids
     anything that `p` does not, however improbable.
 
-    Cost: three numbers an element, two sums of weights in a sum; 3.1 to 6.4 times the time of `LOG`.
+    Cost: three numbers an element, two sums of weights in a sum.
     """
 
     name: str = "cross_entropy"
@@ -128,7 +128,7 @@ class KLDivergenceSemiring(CrossEntropySemiring):
     with the shares `p_i`, `q_i` of the two weights: exactly 0 of equal scores. Infinite, with gradient 0,
     where `q` forbids anything that `p` does not, however improbable.
 
-    Cost: three numbers an element, as of a cross-entropy; 3.1 to 6.6 times the time of `LOG`.
+    Cost: three numbers an element, as of a cross-entropy.
     """
 
     name: str = "kl_divergence"
@@ -146,7 +146,7 @@ class ExpectationSemiring(_Statistics):
     The first-order expectation semiring `(p, r)` of Li & Eisner 2009 with `r = p E[V]`. Values are finite
     wherever the score is; what they are elsewhere does not matter.
 
-    Cost: two numbers an element; 1.9 to 3.1 times the time of `LOG`.
+    Cost: two numbers an element.
     """
 
     name: str = "expectation"
@@ -173,7 +173,7 @@ class CovarianceSemiring(_Statistics):
     and `t = p E[V W] = p (Cov[V, W] + E[V] E[W])`, in a form that does not lose the covariance in the product
     of the means. Values are finite wherever the score is; what they are elsewhere does not matter.
 
-    Cost: four numbers an element; 2.5 to 6.1 times the time of `LOG`.
+    Cost: four numbers an element.
     """
 
     name: str = "covariance"
