@@ -1,18 +1,19 @@
 """Sequences that were cut off: what the definition says, and that copies of labels say the same."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 from semicrf_spec import Potentials, Segment, enumerate_batch, enumerate_censored
 from semicrf_spec.enumeration import preference
-from semicrf_spec.operators import Censoring, Copies, Posteriors, Segmentation, check_summable, survivors
+from semicrf_spec.operators import Censoring, Copies, Posteriors, Segmentation, survivors
 from semicrf_spec.testing import (
     FLOAT64_POSTERIOR,
     FLOAT64_RELATIVE,
@@ -176,10 +177,61 @@ flags = st.one_of(st.booleans(), st.lists(st.booleans(), min_size=2, max_size=2)
 
 @given(small_potentials(max_time=3, max_classes=2), flags, flags)
 def test_they_are_whatever_is_forbidden(potentials, left, right):
-    assume(potentials.duration.ndim < 4)
     check_one_to_one(
         potentials, *(x if isinstance(x, bool) else x[: potentials.shape[0]] for x in (left, right))
     )
+
+
+of_longer_shapes = pytest.mark.parametrize(
+    ("duration", "transition"),
+    [
+        ("BTKC", "CC"),
+        ("BTKC", "BTCC"),
+        ("KC", "KCC"),
+        ("BKC", "KCC"),
+        ("BTKC", "KCC"),
+        ("KC", "BTKCC"),
+        ("BKC", "BTKCC"),
+        ("BTKC", "BTKCC"),
+    ],
+    ids="-".join,
+)
+
+
+def with_shapes(duration, transition, lengths=(2, 0, 3, 1), longest=4):
+    """Scores of whole segments and transitions by duration, of these axes; some are forbidden."""
+    batch, classes = len(lengths), 2
+    potentials = random_potentials(batch, 3, longest, classes, seed=7, lengths=list(lengths))
+    sizes = {"B": batch, "T": 3, "K": longest, "C": classes}
+    rng = np.random.default_rng(8)
+    terms = {}
+    for name, axes in (("duration", duration), ("transition", transition)):
+        term = rng.standard_normal([sizes[letter] for letter in axes])
+        terms[name] = np.where(rng.random(term.shape) < 0.2, -np.inf, term)
+    return replace(potentials, **terms)
+
+
+@each_flag
+@of_longer_shapes
+def test_they_are_whatever_scores_depend_on(duration, transition, left, right):
+    check_one_to_one(with_shapes(duration, transition), left, right)
+
+
+def test_what_is_not_seen_is_scored_where_the_segment_is_first_seen():
+    """A last segment of one position, after one of one position, of either label."""
+    duration, transition = np.zeros((1, 2, 3, 2)), np.zeros((3, 2, 2))
+    duration[0, 0, 1:], duration[0, 1, :, 1] = -np.inf, [0.3, -0.5, 0.9]
+    transition[:, 0, 1] = [-1.0, 2.0, 0.25]
+    potentials = Potentials(np.zeros((1, 2, 2)), transition, duration)
+    seen = (Segment(0, 1, 0), Segment(1, 2, 1))
+    expected = log_sum(0.3 - 1.0, -0.5 + 2.0, 0.9 + 0.25)
+    assert_close(scores(potentials, False, True)[seen], expected, FLOAT64_RELATIVE)
+    assert_close(scores(potentials, True, False)[seen], 0.3 - 1.0, FLOAT64_RELATIVE)
+    whole = (Segment(0, 2, 1),)
+    duration[0, 0, :, 1] = [5.0, 0.7, -0.2]
+    one_end, both_ends = log_sum(0.7, -0.2), log_sum(0.7, -0.2, -0.2)
+    for left, right, wanted in ((False, True, one_end), (True, False, one_end), (True, True, both_ends)):
+        assert_close(scores(potentials, left, right)[whole], wanted, FLOAT64_RELATIVE)
 
 
 @each_flag
@@ -249,16 +301,3 @@ def test_durations_are_summed_in_float64_whatever_they_are(dtype):
     unfolded = Censoring(right=True).unfolded(potentials)
     assert_close(unfolded.duration[:, 1::2], survivors(durations.double()), FLOAT64_RELATIVE)
     assert unfolded.emissions.dtype == dtype
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [("duration", (1, 4, 3, 2)), ("transition", (3, 2, 2)), ("transition", (1, 4, 3, 2, 2))],
-)
-def test_terms_that_depend_on_more_than_the_place_are_refused_by_name(name, shape):
-    terms = {"transition": torch.zeros(2, 2), "duration": torch.zeros(3, 2), name: torch.zeros(shape)}
-    unchecked = object.__new__(Potentials)
-    for term, value in terms.items():
-        object.__setattr__(unchecked, term, value)
-    with pytest.raises(ValueError, match=rf"^{name} has shape .* cannot be combined .* cut off"):
-        check_summable(unchecked)

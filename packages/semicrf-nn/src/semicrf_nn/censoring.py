@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semicrf_spec import Potentials
-from semicrf_spec.operators import Censoring, check_summable
+from semicrf_spec.operators import Censoring
 
 Censored = bool | Tensor | Sequence[bool]
 """Whether sequences were cut off on one side: one answer for all, or `(B,)` booleans."""
@@ -33,13 +33,10 @@ def censoring_of(potentials: Potentials[Tensor], left_censored: Any, right_censo
     Raises: ValueError or TypeError naming the argument, what was expected and what was given.
     """
     batch, device = potentials.shape[0], potentials.emissions.device
-    found = Censoring(
+    return Censoring(
         _side("left_censored", left_censored, batch, device),
         _side("right_censored", right_censored, batch, device),
     )
-    if found.copies.count > 1:
-        check_summable(potentials)
-    return found
 
 
 def _side(name: str, given: Any, batch: int, device: torch.device) -> bool | Tensor:

@@ -60,15 +60,19 @@ class SemiCRF(Inference):
         cuts: `(B, T)` booleans, where a segment has to begin. Missing means that none has to.
         left_censored: whether first segments may have begun before the recording did; a boolean, or `(B,)`.
             Of m seen positions, the score is the log of the summed `exp(duration)` of all that the segment
-            may have lasted, m to K. So the distribution is over what is seen, `durations` of posteriors too.
-        right_censored: whether last segments may have gone on behind the end; likewise.
+            may have lasted, m to K, at the position where it is first seen. So the distribution is over what
+            is seen, `durations` of posteriors too, and of scores of whole segments those count, and have to
+            be sound, that end past the end: of a first segment, on the left, of every one on the right.
+        right_censored: whether last segments may have gone on behind the end; likewise. Transitions that
+            depend on durations are summed together with them.
         backend: `"eager"`, `"compiled"` or `"triton"`; None leaves it to the device of the emissions.
         validate_args: whether to check values now, which is done if missing; on a CPU they are checked again
             where they are used. On a GPU that waits for it, and is left out while a CUDA graph is captured.
 
     Raises: ValueError or TypeError that names the argument, what was expected and what was given. `-inf` is
         legal everywhere and forbids; NaN and `+inf` are errors.
-    Cost: censored on one side that of 2 C labels, on both that of 4 C.
+    Cost: censored on one side that of 2 C labels, on both that of 4 C; of scores of whole segments two and
+        four float64 tables.
     Source: Sarawagi & Cohen 2004; for what is cut off, Guédon 2003.
     """
 

@@ -55,7 +55,7 @@ class Inference(Distribution):
         batch, time, _ = self.potentials.shape
         with validation(validate_args):
             if can_look(emissions):
-                self.potentials.check_values()
+                self.potentials.check_values(self.censoring.left, self.censoring.right)
         super().__init__(torch.Size((batch,)), torch.Size((time,)), validate_args=False)
 
     def __repr__(self) -> str:
@@ -97,15 +97,17 @@ class Inference(Distribution):
 
         position, begins, ends `(B, T, C)`; transitions `(B, C, C)`, or as their term has them with more axes;
         durations `(B, K, C)`, or `(B, T, K, C)`. They are the derivatives of `log_partition` by emissions,
-        begin, finish, transition and, where nothing is censored, duration.
+        begin, finish, transition and duration. Where sequences are censored, derivatives by durations, and by
+        transitions that depend on them, count all that a segment may have lasted, posteriors what is seen.
         Cost: O(B T C (K + C)) time.
         """
-        return self.censoring.copies.summed(self._backend.posteriors.of(self._unfolded))
+        return self.censoring.summed(self._backend.posteriors.of(self._unfolded), self.potentials)
 
     @property
     def segment_posteriors(self) -> Tensor:
         """`(B, T, K, C)` probability of every segment: of label c over `[s, s + d)`, at s and d - 1.
 
+        Where sequences are censored these are the segments as they are seen.
         Differentiable. Of some segments `segment_probabilities` gives those.
         Cost: O(B T C (K + C)) time, O(B T K C) memory.
         Source: Sarawagi & Cohen 2004.
@@ -115,7 +117,7 @@ class Inference(Distribution):
     def _posteriors_by_segment(self) -> Posteriors:
         """Posteriors whose durations are those of every segment, `(B, T, K, C)`."""
         found = self._backend.posteriors.of(by_segment(self._unfolded))
-        return self.censoring.copies.summed(found)
+        return self.censoring.summed(found, self.potentials)
 
     @property
     def expected_counts(self) -> Tensor:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
 from semicrf_spec.enumeration import Enumeration, Floats, Segments, enumerate_batch
 from semicrf_spec.potentials import Potentials
-from semicrf_spec.score import score_sequence
+from semicrf_spec.score import duration_place, score_sequence, transition_place
+from semicrf_spec.segments import Segment
 from semicrf_spec.semirings import logsumexp
 
 
@@ -19,10 +21,12 @@ from semicrf_spec.semirings import logsumexp
 class CensoredEnumeration(Enumeration):
     """All segmentations that may be seen of one sequence, with their scores in nats.
 
-        score(seen) = score(seen without durations) + sum_i log sum of exp(duration[d - 1, c_i])
+        score(seen) = log sum over before, after of exp(score(seen, lasting so much longer))
 
-    over all that segment i may have lasted, `d = before + its seen positions + after` up to K, where `before`
-    is 0 but for a first segment cut off on the left, and `after` but for a last one cut off on the right.
+    Only a first segment cut off on the left has lasted `before` positions more than are seen, only a last
+    one cut off on the right `after`, and none more than K. What is not seen counts in durations, and in
+    transitions that depend on them: row `d - 1` is that of all that a segment has lasted, at the position
+    where it is first seen. Everything else is scored as it is seen.
 
     Args:
         terms: dense potentials of a batch, float64.
@@ -39,22 +43,30 @@ class CensoredEnumeration(Enumeration):
     def scores(self) -> Floats:
         """`(N,)`, in the order of `all`."""
         duration: Any = self.terms.duration
-        timeless = replace(self.terms, duration=np.zeros_like(duration))
-        return np.array(
-            [score_sequence(timeless, self.sequence, y) + self._durations_score(y) for y in self.all]
-        )
+        transition: Any = self.terms.transition
+        rest = replace(self.terms, duration=np.zeros_like(duration), transition=np.zeros_like(transition))
+        return np.array([score_sequence(rest, self.sequence, y) + self._lasting_score(y) for y in self.all])
 
-    def _durations_score(self, segments: Segments) -> float:
-        duration: Any = self.terms.duration
-        total = 0.0
-        for number, (start, end, label) in enumerate(segments):
-            extra = range(self.terms.max_duration)
-            before = extra if self.left and number == 0 else (0,)
-            after = extra if self.right and number == len(segments) - 1 else (0,)
-            lasted = [b + end - start + a for b in before for a in after]
-            possible = [d - 1 for d in lasted if d <= self.terms.max_duration]
-            total += float(logsumexp(duration[self.sequence, possible, label], 0))
-        return total
+    def _lasting_score(self, seen: Segments) -> float:
+        """Durations and transitions, summed over all that the segments may have lasted."""
+        if not seen:
+            return 0.0
+        extra = range(self.terms.max_duration)
+        ways = product(extra if self.left else (0,), extra if self.right else (0,))
+        return float(logsumexp(np.array([self._one_way(seen, *way) for way in ways]), 0))
+
+    def _one_way(self, seen: Segments, before: int, after: int) -> float:
+        lasted = [segment.duration for segment in seen]
+        lasted[0] += before
+        lasted[-1] += after
+        if max(lasted) > self.terms.max_duration:
+            return -np.inf
+        whole = [Segment(start, start + d, c) for (start, _, c), d in zip(seen, lasted, strict=True)]
+        duration: Any = self.terms.duration[self.sequence]
+        transition: Any = self.terms.transition[self.sequence]
+        each = [duration[duration_place(self.terms, segment)] for segment in whole]
+        between = [transition[transition_place(self.terms, *pair)] for pair in pairwise(whole)]
+        return float(sum(each) + sum(between))
 
 
 def enumerate_censored(
@@ -63,11 +75,13 @@ def enumerate_censored(
     """One `CensoredEnumeration` per sequence of a batch of numpy potentials.
 
     Args:
-        potentials: the terms, durations without a position axis.
+        potentials: the terms.
         left: which sequences are cut off on the left; one answer for all, or one for each.
         right: likewise on the right.
-    Raises: as `enumerate_batch`.
+    Raises: as `enumerate_batch`, for what may have lasted past the end too.
     """
+    sides = [np.broadcast_to(side, potentials.shape[:1]) for side in (left, right)]
+    potentials.check_values(*sides)
+    flags = zip(*(side.tolist() for side in sides), strict=True)
     listed = enumerate_batch(potentials)
-    sides = zip(*(np.broadcast_to(side, len(listed)).tolist() for side in (left, right)), strict=True)
-    return [CensoredEnumeration(e.terms, e.sequence, *side) for e, side in zip(listed, sides, strict=True)]
+    return [CensoredEnumeration(e.terms, e.sequence, *own) for e, own in zip(listed, flags, strict=True)]

@@ -13,6 +13,8 @@ from array_api_compat import array_namespace, device
 from semicrf_spec.serial import largest
 
 Array = Any  # an array of any library the Python array API covers
+Side = bool | Array
+"""Whether sequences are cut off on one side: all alike, or `(B,)` booleans."""
 A = TypeVar("A")
 Out = TypeVar("Out")
 
@@ -150,7 +152,7 @@ class Potentials(Generic[A]):
         """The same potentials with 0 past the lengths, where anything may have stood."""
 
         def kept(name: str, term: A) -> A:
-            within = self._within(name, term)
+            within = self.within(name)
             if within is None:
                 return term
             xp = array_namespace(term)
@@ -158,8 +160,18 @@ class Potentials(Generic[A]):
 
         return type(self)(**{name: kept(name, term) for name, term in self.items()})
 
-    def _within(self, name: str, term: Array) -> Array | None:
-        """True where a position, or a segment that begins there, counts; None where everything does."""
+    def within(self, name: str, left: Side = False, right: Side = False) -> Array | None:
+        """True where a position counts, or a segment that begins there; None where all of a term does.
+
+        Segments that end past the length count where they may have lasted longer than is seen of them.
+
+        Args:
+            name: which term.
+            left: whether segments that begin at position 0 may have; one answer for all, or `(B,)` booleans.
+            right: whether all may have.
+        Returns: booleans that broadcast to the term.
+        """
+        term: Array = getattr(self, name)
         axes = axes_of(name, term)
         by_segment = axes[1:3] == ("T", "K")
         if axes[:2] != ("B", "T") or len(axes) < 3 or (self.lengths is None and not by_segment):
@@ -167,18 +179,23 @@ class Potentials(Generic[A]):
         xp = array_namespace(term)
         batch, time = term.shape[:2]
         place = xp.arange(time, device=device(term))
-        last = xp.broadcast_to(place, (batch, time))  # the last position of what begins there
-        if by_segment:
-            last = last[:, :, None] + xp.arange(term.shape[2], device=device(term))
         stop = xp.full((batch,), time, device=device(term)) if self.lengths is None else self.lengths
-        stop = xp.reshape(xp.astype(stop, xp.int64), (-1, *(1,) * (last.ndim - 1)))
-        return xp.reshape(last < stop, (*last.shape, *(1,) * (term.ndim - last.ndim)))
+        stop = xp.astype(stop, xp.int64)[:, None]
+        counts = place < stop
+        if by_segment:
+            last = place[:, None] + xp.arange(term.shape[2], device=device(term))
+            longer = counts & (_each(right) | (_each(left) & (place == 0)))
+            counts = (last < stop[:, :, None]) | longer[:, :, None]
+        return xp.reshape(counts, (*counts.shape, *(1,) * (term.ndim - counts.ndim)))
 
-    def check_values(self) -> None:
+    def check_values(self, left: Side = False, right: Side = False) -> None:
         """Raise unless `0 <= lengths <= T` and every score that counts is finite or `-inf`.
 
         Tensors on `meta` have no values.
 
+        Args:
+            left: which sequences are cut off on the left, where more counts, as in `within`.
+            right: likewise on the right.
         Raises: ValueError that names the argument and its first bad index.
         Cost: one pass over each term and no copy, unless something past a length is bad. On a GPU one wait.
         """
@@ -192,11 +209,10 @@ class Potentials(Generic[A]):
                 if top > 0:
                     check_lengths(self.lengths, self.shape[1])
             elif not top < math.inf:  # true for NaN
-                self._check_scores(name, term)
+                self._check_scores(name, term, self.within(name, left, right))
 
-    def _check_scores(self, name: str, term: Array) -> None:
+    def _check_scores(self, name: str, term: Array, within: Array | None) -> None:
         bad = ~(term < math.inf)
-        within = self._within(name, term)
         if within is not None:
             bad = bad & within
         if name == "transition" and axes_of(name, term)[0] == "B":
@@ -293,6 +309,11 @@ def _check_device(name: str, term: Any, emissions: Any) -> None:
             f"{name} is a {type(term).__name__} on {given}; expected a {type(emissions).__name__} "
             f"on {expected}, where emissions are"
         )
+
+
+def _each(side: Side) -> Array:
+    """`(B, 1)` booleans, or one for all."""
+    return side if isinstance(side, bool) else side[:, None]
 
 
 def _first(bad: Array) -> tuple[int, ...] | None:

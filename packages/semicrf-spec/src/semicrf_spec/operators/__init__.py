@@ -1,7 +1,7 @@
 """The operators' contracts, and the types and call signature every backend shares. Needs torch."""
 
 from semicrf_spec.operators.calls import OverTerms, check_tensors, on_device, over_terms
-from semicrf_spec.operators.censoring import Censoring, Copies, check_summable, survivors
+from semicrf_spec.operators.censoring import Censoring, Copies, survivors
 from semicrf_spec.operators.checks import (
     can_look,
     check_labels,
@@ -44,7 +44,6 @@ __all__ = [
     "check_label_grid",
     "check_labels",
     "check_segmentation",
-    "check_summable",
     "check_tensors",
     "cross_entropy",
     "cross_entropy_by",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,7 +15,7 @@ from semicrf_spec.operators.expectations import Posteriors
 from semicrf_spec.operators.gold import score_at, sound
 from semicrf_spec.operators.segmentation import NO_LABEL, Segmentation
 from semicrf_spec.operators.sums import logsumexp
-from semicrf_spec.potentials import Potentials
+from semicrf_spec.potentials import Potentials, axes_of
 
 Side = bool | Tensor
 """Whether sequences are cut off on one side: all alike, or `(B,)` booleans."""
@@ -59,11 +60,16 @@ class Copies:
         """`(..., C count)`: a score that all copies of a label share."""
         return term.repeat_interleave(self.count, -1)
 
-    def between(self, transition: Tensor) -> Tensor:
+    def each(self, terms: Iterable[Tensor]) -> Tensor:
+        """`(..., C count)`: a score of its own for each copy, in the order of `places`."""
+        alike = torch.broadcast_tensors(*terms)  # type: ignore[no-untyped-call]  # PyTorch's
+        return torch.stack(alike, dim=-1).flatten(-2)
+
+    def between(self, into: Tensor) -> Tensor:
         """`(..., C count, C count)`: nothing leads to a copy that is first, or from one that is last."""
-        wide = self.spread(transition).repeat_interleave(self.count, -2)
+        wide = into.repeat_interleave(self.count, -2)
         first, last = self.marks(wide.device)
-        return wide.masked_fill((last[:, None] | first).repeat(*transition.shape[-2:]), -math.inf)
+        return wide.masked_fill((last[:, None] | first).repeat(into.shape[-2], into.shape[-2]), -math.inf)
 
     def at_edge(self, score: Tensor | None, own: Tensor | None, like: Tensor) -> Tensor | None:
         """`(C count,)` scores of the first or the last label, which only its own copies can be, if any."""
@@ -111,11 +117,18 @@ class Censoring:
         S[m - 1]  = log sum_{d >= m} exp(duration[d - 1])                  where one of its ends is cut off
         S2[m - 1] = log sum_{d >= m} (d - m + 1) exp(duration[d - 1])      where both are
 
+    of the row of the position where it is first seen, where durations have an axis of positions. Transitions
+    that depend on durations are summed with them, into a last segment cut off on the right:
+
+        log sum_{d >= m} exp(duration[d - 1] + transition[d - 1, i])
+
     Args:
         left: whether first segments may have begun before position 0.
         right: whether last segments may have gone on after the last position.
         best: whether the best of the durations that are not seen stands for their sum.
-    Cost: that of as many labels as there are copies: 2 C where one side is censored, 4 C where both are.
+    Cost: that of as many labels as there are copies: 2 C where one side is censored, 4 C where both are. Of
+        durations `(B, T, K, C)` as many tables, of transitions by duration the square of it, in float64, and
+        O(log K) passes over what is given where the right side is censored.
     Source: Guédon 2003; Yu 2010.
     """
 
@@ -144,20 +157,18 @@ class Censoring:
         """The potentials of the copies: their segmentations are those seen of the labels, one to one.
 
         Args:
-            potentials: the terms.
+            potentials: the terms; what counts of them has been checked.
             copies: those that are wanted, `self.copies` among them.
-        Raises: ValueError for terms by which a segment's score depends on more than its place.
         """
         copies = self.copies if copies is None else copies
         if copies.count == 1:
             return potentials
-        check_summable(potentials)
         given = potentials
         first, last = copies.marks(given.emissions.device)
         changed: dict[str, Any] = {
             "emissions": copies.spread(given.emissions),
-            "transition": copies.between(given.transition),
-            "duration": self._durations(given.duration, copies),
+            "transition": self._transition(given, copies),
+            "duration": self._durations(given, copies),
             "start": copies.at_edge(given.start, first if copies.first else None, given.emissions),
             "end": copies.at_edge(given.end, last if copies.last else None, given.emissions),
             "begin": None if given.begin is None else copies.spread(given.begin),
@@ -165,17 +176,58 @@ class Censoring:
         }
         return replace(given, **changed)
 
-    def _durations(self, duration: Tensor, copies: Copies) -> Tensor:
-        """`(K, C count)`, or `(B, K, C count)` where sequences differ: float64, for the sums."""
-        seen = duration.double()
-        one_end = survivors(seen, self.best)
-        both_ends = survivors(one_end, self.best)
+    def summed(self, posteriors: Posteriors, potentials: Potentials[Tensor]) -> Posteriors:
+        """Expected counts of the potentials, of those of the copies."""
+        found = self.copies.summed(posteriors)
+        if found.transitions.ndim - 1 > potentials.transition.ndim:  # those of sequences have positions too
+            return found._replace(transitions=found.transitions.sum(1))
+        return found
+
+    def _durations(self, given: Potentials[Tensor], copies: Copies) -> Tensor:
+        """`(..., K, C count)`, for each sequence where they differ: float64, for the sums."""
+        seen = self._counted("duration", given)
+        begun = seen[:, :1] if seen.ndim == 4 else seen  # at position 0, as first segments are
         rows = []
         for first, last in copies.places:
-            left, right = first and self.left, last and self.right
-            rows.append(_where(right, _where(left, both_ends, one_end), _where(left, one_end, seen)))
-        alike = torch.broadcast_tensors(*rows)  # type: ignore[no-untyped-call]  # PyTorch's
-        return torch.stack(alike, dim=-1).flatten(-2)
+            row = begun if first else seen
+            for side in (first and self.left, last and self.right):
+                if side is not False:
+                    row = _where(side, survivors(row, self.best), row)
+            rows.append(row)
+        return copies.each(rows)
+
+    def _transition(self, given: Potentials[Tensor], copies: Copies) -> Tensor:
+        """`(..., C count, C count)`, of each sequence and position where sequences differ.
+
+        Into a last copy leads the log of the mean of exp(transition) over what it may have lasted: with its
+        duration, which is S, the two add up to their joint sum.
+        """
+        transition = given.transition
+        if self.right is False or "K" not in axes_of("transition", transition):
+            return copies.between(copies.spread(transition))
+        duration, seen = (self._counted(name, given) for name in ("duration", "transition"))
+        duration = duration[None, None] if duration.ndim == 2 else duration
+        duration = duration[:, None] if duration.ndim == 3 else duration  # (1 or B, 1 or T, K, C)
+        seen = seen if seen.ndim == 5 else seen[None, None]
+        alone = survivors(duration, self.best)
+        both: Tensor = survivors((duration[..., None, :] + seen).flatten(-2), self.best)
+        joint: Tensor = both.unflatten(-1, seen.shape[-2:])  # type: ignore[no-untyped-call]  # PyTorch's
+        mean = joint - torch.where(alone == -math.inf, 0.0, alone)[..., None, :]
+        mean = _where(self.right, mean, seen)
+        wide = copies.between(copies.each(mean if last else seen for _, last in copies.places))
+        if transition.ndim == 3 and wide.shape[:2] == (1, 1):
+            return wide[0, 0]
+        return wide.expand(*given.shape[:2], *wide.shape[2:])
+
+    def _counted(self, name: str, given: Potentials[Tensor]) -> Tensor:
+        """A term in float64, and `-inf` where it counts for nothing, whatever stands there."""
+        within = given.within(name, self.left, self.right)
+        term: Tensor = getattr(given, name).double()
+        if within is None:
+            return term
+        if name == "transition":
+            within[:, :1] = False  # no transition enters the first segment
+        return term.masked_fill(~within, -math.inf)
 
     def score(
         self,
@@ -207,26 +259,8 @@ def survivors(duration: Tensor, best: bool = False) -> Tensor:
     return found
 
 
-def check_summable(potentials: Potentials[Tensor]) -> None:
-    """Raise unless the score of a duration is the same wherever a segment is.
-
-    Raises: ValueError naming the term.
-    """
-    for name, legal, number in (
-        ("duration", "(K, C) or (B, K, C)", (2, 3)),
-        ("transition", "(C, C) or (B, T, C, C)", (2, 4)),
-    ):
-        term: Tensor = getattr(potentials, name)
-        if term.ndim not in number:
-            raise ValueError(
-                f"{name} has shape {tuple(term.shape)}, which cannot be combined with segments that were cut "
-                f"off: of what is not seen there is no position, or no duration. Expected {legal}, or "
-                "left_censored and right_censored False"
-            )
-
-
 def _where(side: Side, censored: Tensor, seen: Tensor) -> Tensor:
-    """Each sequence's durations, or everyone's."""
+    """Each sequence's scores, or everyone's; of terms without an axis of sequences, those of durations."""
     if isinstance(side, bool):
         return censored if side else seen
-    return torch.where(side[:, None, None], censored, seen)
+    return torch.where(side.reshape(-1, *(1,) * (max(censored.ndim, 3) - 1)), censored, seen)
