@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
@@ -131,7 +131,6 @@ def test_scores_and_probabilities_of_all_segmentations_are_those_of_enumeration(
     small_potentials(max_time=4, max_classes=2), st.lists(st.booleans(), min_size=4, max_size=4), st.data()
 )
 def test_any_potentials_answer_as_enumeration_says(potentials, sides, data):
-    assume(potentials.duration.ndim < 4)
     batch, time, classes = potentials.shape
     left, right = sides[:batch], sides[2 : 2 + batch]
     listed = enumerate_censored(potentials, left, right)
