@@ -235,6 +235,35 @@ def test_a_bad_value_counts_up_to_the_length_and_not_past_it(library, name, valu
 
 
 @every_library
+@pytest.mark.parametrize("name", ["duration", "transition"])
+@pytest.mark.parametrize(
+    ("place", "left", "right"),
+    [
+        ((1, 1, 0), True, True),  # within
+        ((1, 1, 1), False, True),  # past the end
+        ((1, 0, 2), True, True),
+        ((1, 2, 0), False, False),  # begins there
+        ((0, 2, 1), False, True),
+    ],
+)
+def test_what_ends_past_the_length_counts_where_segments_may_have_gone_on(library, name, place, left, right):
+    bad = build(library, **with_entry(name, (*place, 0), np.nan), lengths=np.array([3, 2]))
+    own, everyone = library(np.arange(2) == place[0]), library(np.ones(2, dtype=bool))
+    where = rf"^{name}\[{', '.join(map(str, place))}, 0"
+    for which, counts in (("right", right), ("left", left)):
+        counts = counts and not (name == "transition" and place[1] == 0)
+        for flags in (own, everyone, True):
+            if counts:
+                with pytest.raises(ValueError, match=where):
+                    bad.check_values(**{which: flags})
+            else:
+                bad.check_values(**{which: flags})
+        if place != (1, 1, 0):
+            bad.check_values(**{which: ~own})
+            bad.check_values()
+
+
+@every_library
 def test_a_transition_into_the_first_position_may_hold_anything(library):
     build(library, **with_entry("transition", (slice(None), 0), np.nan)).check_values()
 
