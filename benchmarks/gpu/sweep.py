@@ -24,8 +24,8 @@ from .process import ROOT, beside, inherited
 
 CLASSES = {16: 6, 32: 24, 64: 39}
 """Labels that are tried, by what they are filled up to."""
-WARPS = (4, 8, 16)
-TILES = (Tile(8, 8), Tile(8, 16), Tile(16, 8), Tile(16, 16))
+TILES = [Tile(*sides, warps) for sides in ((8, 4), (8, 8), (16, 8), (16, 16)) for warps in (4, 8)]
+SPANS = (128, 512, 1024)
 SHARES = (
     (Share(1, 3), Share(4, 4)),
     (Share(2, 1), Share(4, 1)),
@@ -37,9 +37,10 @@ SIZES = ((2, 4000, 100), (2, 4000, 1), (1, 4000, 1000), (64, 500, 100))
 
 
 def alternatives(own: Blocks) -> Iterator[Blocks]:
-    """The blocks as they are, other tiles and warps of scans, and other shares of posteriors."""
+    """The blocks as they are, other tiles and spans of scans, and other shares of posteriors."""
     yield own
-    yield from (own._replace(warps=warps, scan=tile, best=tile) for warps in WARPS for tile in TILES)
+    yield from (own._replace(scan=tile, best=tile) for tile in TILES)
+    yield from (own._replace(span=span) for span in SPANS)
     yield from (own._replace(boundaries=ends, lasting=lasting) for ends, lasting in SHARES)
 
 

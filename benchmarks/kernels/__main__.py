@@ -20,9 +20,16 @@ from .variants import variants
 SPILLING = ("C = 128", "boundary_kernel C = 64", "longest lists")
 """Kernels that spill: not all of a `(C, C)` sum, or of lists, stays in registers. The rest is checked."""
 SPILLING_BEFORE_3_7 = (
-    "k = 64", "k = 128", "scan_kernel C = 64", "means_kernel C = 64", "transition_covariance_kernel C = 64"
+    "k = 64", "k = 128", "means_kernel C = 64", "transition_covariance_kernel C = 64"
 )  # fmt: skip
 """Those that an older Triton spills besides."""
+ONE_EXCHANGE = tuple(
+    f"{name} C = {classes}, {terms} terms"
+    for name in ("scan_kernel", "wide_kernel")
+    for classes in (16, 32)
+    for terms in ("all", "required")
+)
+"""Kernels in whose innermost loops warps tell one another something once: a barrier before, one behind."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Compiled:
             f"{used.local} bytes of local memory": used.local and not self.may_spill,
             f"{used.stack} spilled": used.stack and not self.may_spill,
             f"{used.all['float64']} float64 instructions": used.all["float64"],
+            f"{used.barriers} barriers in a loop": self.name in ONE_EXCHANGE and used.barriers > 2,
         }
         if self.target.startswith("sm_") and used.registers * self.threads > REGISTERS:
             found["more registers than a multiprocessor has for them"] = 1

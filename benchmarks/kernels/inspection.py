@@ -45,12 +45,16 @@ INSTRUCTION = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """Registers of a thread, bytes of its stack (or registers spilled), other bytes, and instructions."""
+    """Registers of a thread, bytes of its stack (or registers spilled), other bytes, and instructions.
+
+    `loop` are those of the longest innermost loop, `barriers` the most that an innermost loop has.
+    """
 
     registers: int
     stack: int
     local: int
     shared: int
+    barriers: int
     loop: Counter[str] = field(default_factory=Counter)
     all: Counter[str] = field(default_factory=Counter)
 
@@ -58,7 +62,19 @@ class Usage:
 def compile_for(variant: Variant, target: GPUTarget) -> Any:
     """The kernel, compiled for a GPU that need not be there."""
     signature, constants = variant.signature()
-    source = ASTSource(fn=variant.kernel, signature=signature, constexprs=constants)
+    kinds = dict(enumerate(signature.values()))
+    kinds_by_place = {(i,): kind for i, kind in kinds.items()} | {
+        (i, k): member
+        for i, kind in kinds.items()
+        if isinstance(kind, tuple)
+        for k, member in enumerate(kind)
+    }
+    aligned = {
+        place: [["tt.divisibility", 16]]  # as a launch finds tensors to be
+        for place, kind in kinds_by_place.items()
+        if isinstance(kind, str) and kind.startswith("*")
+    }
+    source = ASTSource(fn=variant.kernel, signature=signature, constexprs=constants, attrs=aligned)
     amd = target.backend == "hip"
     chosen = options(variant.warps, variant.programs, amd=amd, arch=None if amd else target.arch)
     return triton.compile(source, target=target, options=chosen)
@@ -71,24 +87,31 @@ def usage(variant: Variant, target: GPUTarget) -> Usage:
     if target.backend == "hip":
         text = compiled.asm["amdgcn"]
         found = {name: int(value) for name, value in re.findall(r"\.(\w+):\s+(\d+)\s*$", text, re.MULTILINE)}
-        return Usage(
-            registers=found["vgpr_count"],
-            stack=found["vgpr_spill_count"],
-            local=found["private_segment_fixed_size"],
-            shared=shared,
-            loop=counted(innermost(text.splitlines(), r"^\.(LBB\w+):", r"\bs_c?branch\w*\s+\.(LBB\w+)")),
-            all=counted(text.splitlines()),
+        code = text.splitlines()
+        loops = innermost(code, r"^\.(LBB\w+):", r"\bs_c?branch\w*\s+\.(LBB\w+)")
+        names = ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
+        registers, stack, local = (found[name] for name in names)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            cubin = Path(folder) / "kernel.cubin"
+            cubin.write_bytes(compiled.asm["cubin"])
+            resources = tool("-res-usage", cubin)
+            code = tool("-sass", cubin).splitlines()
+        registers, stack, local = (
+            int(re.search(rf"{name}:(\d+)", resources)[1])  # type: ignore[index]  # a None raises
+            for name in ("REG", "STACK", "LOCAL")
         )
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "kernel.cubin"
-        cubin.write_bytes(compiled.asm["cubin"])
-        resources = tool("-res-usage", cubin)
-        code = tool("-sass", cubin).splitlines()
-    registers, stack, local = (
-        int(re.search(rf"{name}:(\d+)", resources)[1])  # type: ignore[index]  # a None raises
-        for name in ("REG", "STACK", "LOCAL")
+        loops = innermost_sass(code)
+    each = [counted(loop) for loop in loops]
+    return Usage(
+        registers,
+        stack,
+        local,
+        shared,
+        barriers=max((loop["barrier"] for loop in each), default=0),
+        loop=max(each, key=Counter.total, default=Counter()),
+        all=counted(code),
     )
-    return Usage(registers, stack, local, shared, counted(innermost_sass(code)), counted(code))
 
 
 def tool(option: str, cubin: Path) -> str:
@@ -97,8 +120,8 @@ def tool(option: str, cubin: Path) -> str:
     return done.stdout
 
 
-def innermost(lines: list[str], label: str, jump: str) -> list[str]:
-    """The longest loop that holds no other: from a label to the jump back to it."""
+def innermost(lines: list[str], label: str, jump: str) -> list[list[str]]:
+    """The loops that hold no other: from a label to the jump back to it."""
     places, loops = {}, []
     for i, line in enumerate(lines):
         if found := re.search(label, line):
@@ -106,11 +129,10 @@ def innermost(lines: list[str], label: str, jump: str) -> list[str]:
         elif (found := re.search(jump, line)) and found[1] in places:
             loops.append((places[found[1]], i))
     inner = [(a, b) for a, b in loops if not any(a <= x and y <= b and (x, y) != (a, b) for x, y in loops)]
-    first, last = max(inner, key=lambda loop: loop[1] - loop[0], default=(0, -1))
-    return lines[first : last + 1]
+    return [lines[first : last + 1] for first, last in inner]
 
 
-def innermost_sass(code: list[str]) -> list[str]:
+def innermost_sass(code: list[str]) -> list[list[str]]:
     """The same, where jumps name addresses."""
     labelled = [re.sub(r"/\*0*([0-9a-f]+)\*/", r"@\1:", line, count=1) for line in code]
     return innermost(labelled, r"@([0-9a-f]+):(?!.*\bBRA\b)", r"\bBRA\w*\b.*?0x0*([0-9a-f]+)")

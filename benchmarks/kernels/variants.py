@@ -19,7 +19,8 @@ from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_ker
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import Behind, Passed, State, Sums, scan_kernel, wide_kernel
-from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
+from semicrf_triton.kernels.tables import Tables, tables_kernel
+from semicrf_triton.kernels.terms import BY_SEGMENT, SHARED, Terms, Weights
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import BLOCKS, LISTED, TILED, Blocks, Lists, lists_for
 from semicrf_triton.launch.viterbi import POSITIONS
@@ -106,11 +107,20 @@ def of_blocks(
     ) -> Variant:
         return Variant(kernel, what, types, constants, warps, 1 if own else programs)
 
-    of_scans = {"DURATIONS": durations, **blocks.tiled(blocks.scan)}
-    arguments = (*scanned, passed, STATE, BEHIND, LONGS, "i32", "i32", *sizes)
-    yield variant(scan_kernel, arguments, blocks.warps, BY_POSITION=by_position, **of_scans, **chunk)
-    arguments = (*scanned, STATE, BEHIND, "i32", *sizes)
-    yield variant(wide_kernel, arguments, blocks.warps, **of_scans)
+    of_scans = {"DURATIONS": durations, **blocks.sized(blocks.scan)}
+    tables = Tables(
+        durations=None if durations == BY_SEGMENT.value else LONGS,
+        near=LONGS if durations == SHARED.value else None,
+        matrix_m=None if by_position else FLOATS,
+        matrix_e=None if by_position else INTS,
+    )
+    filled = (weights, tables, "i32", "i32")
+    yield variant(tables_kernel, filled, 4, BY_POSITION=by_position, **of_scans)
+    begun = (terms, weights, tables, OPENS, SUMS)
+    arguments = (*begun, passed, STATE, BEHIND, LONGS, "i32", "i32", *sizes)
+    yield variant(scan_kernel, arguments, blocks.scan.warps, BY_POSITION=by_position, **of_scans, **chunk)
+    arguments = (*begun, STATE, BEHIND, "i32", *sizes)
+    yield variant(wide_kernel, arguments, blocks.scan.warps, **of_scans)
     arguments = (*scanned, passed, counts, *sizes)
     ends, lasting = blocks.boundaries, blocks.lasting
     deep = {"BLOCK_D": ends.durations}
@@ -121,7 +131,7 @@ def of_blocks(
     of_lasting = of_segments | {"BLOCK_D": lasting.durations}
     yield variant(duration_kernel, arguments, blocks.helpers, lasting.programs, **of_lasting)
     arguments = (*scanned, VALUES, MEANS, FLOATS, FLOATS, *sizes)
-    yield variant(means_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.mean))
+    yield variant(means_kernel, arguments, blocks.mean.warps, **flags, **blocks.sized(blocks.mean))
     found = (VALUES, MEANS, COVARIANCES)
     yield variant(boundary_covariance_kernel, (*scanned, *found, *sizes), blocks.helpers, **of_segments)
     arguments = (terms, ALL_COUNTS, MEANS, COVARIANCES, "i32", "i32")
@@ -135,7 +145,7 @@ def of_blocks(
     of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.scan.positions, "BLOCK_D": blocks.drawn}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
     arguments = (terms, FLOATS, LONGS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
-    yield variant(viterbi_kernel, arguments, blocks.warps, **flags, **blocks.tiled(blocks.best))
+    yield variant(viterbi_kernel, arguments, blocks.best.warps, **flags, **blocks.sized(blocks.best))
 
 
 def of_lists(lists: Lists, what: str, durations: int = 0) -> Variant:

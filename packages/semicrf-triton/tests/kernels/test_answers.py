@@ -136,6 +136,20 @@ def test_segments_that_last_across_tiles_and_frames_are_answered_as_by_the_oracl
     assert_answered_as_by_the_oracle(terms)
 
 
+@pytest.mark.parametrize("kind", ["shared", "by sequence", "by segment"])
+def test_what_may_not_be_casts_no_shadow_however_high_it_would_score(kind, device):
+    given = random_potentials(2, 40, 12, 5, seed=9, lengths=[40, 23], scale=0.5)
+    emissions = given.emissions.copy()
+    emissions[:, [5, 20, 21], :3] = -np.inf  # what lasts across them would be all there is, in float32 too
+    duration = given.duration + 1000.0 * np.arange(12)[:, None] * (np.arange(5) < 3)
+    high = replace(given, emissions=emissions, duration=duration)
+    if kind == "by sequence":
+        high = replace(high, duration=duration[None].repeat(2, 0))
+    elif kind == "by segment":
+        high = with_segment_scores(high, seed=10)
+    assert_answered_as_by_the_oracle(float32(high, device))
+
+
 @pytest.mark.parametrize("max_duration", [2, 9, 40])
 def test_whole_segments_across_tiles_are_answered_as_by_the_oracle(max_duration, device):
     """Some forbidden, and NaN where a segment does not fit."""

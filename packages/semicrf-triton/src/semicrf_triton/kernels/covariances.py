@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+from semicrf_triton.kernels.axes import KEPT_BEFORE, SUMMED_BEFORE
 from semicrf_triton.kernels.means import duration_value, likeliest, rounded, transition_value
 from semicrf_triton.kernels.open import FRAME, frames_between, open_of
 from semicrf_triton.kernels.posteriors import (
@@ -52,14 +53,16 @@ class Covariances(NamedTuple):
 def worths(
     values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS: tl.constexpr
 ):
-    """`(X, D, C)` float32, in units: what segments are `found` to weigh, times what they say of the value."""
-    y = (length - 1 - x)[:, None] - d[None, :]
-    mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
+    """Float32, in units: what a block of `segments` is `found` to weigh, times what it says of the value."""
+    x, d = tl.expand_dims(x, SUMMED_BEFORE), tl.expand_dims(d, KEPT_BEFORE)
+    y = length - 1 - x - d
+    mask = ((x >= 0) & (y >= 0) & (d < K))[:, :, None] & (c < C)[None, None, :]
     other_open = tl.load(other_ptr + y[:, :, None] * C + c[None, None, :], mask=mask, other=0)
-    known = (d < K)[None, :, None] & (c < C)[None, None, :]
-    begun = tl.where(direction == 0, x[:, None], y)[:, :, None]
-    worth = (own_open[:, None, :] + other_open).to(tl.float32) + duration_value(
-        values, b, begun, d[None, :, None], c[None, None, :], T, K, C, known, scale, DURATIONS
+    known = (d < K)[:, :, None] & (c < C)[None, None, :]
+    begun = tl.where(direction == 0, x, y)[:, :, None]
+    opened = tl.expand_dims(own_open, SUMMED_BEFORE) + other_open
+    worth = opened.to(tl.float32) + duration_value(
+        values, b, begun, d[:, :, None], c[None, None, :], T, K, C, known, scale, DURATIONS
     )
     return tl.where(found > 0, found.to(tl.float32) * UNIT * worth, 0.0)
 
@@ -87,7 +90,7 @@ def sum_worths(
             found = worths(
                 values, found, own_open, other_ptr, b, x, d, length, direction, T, K, C, c, scale, DURATIONS
             )
-            total += tl.sum(rounded(found), axis=1)
+            total += tl.sum(rounded(found), axis=SUMMED_BEFORE)
     return total
 
 
@@ -261,7 +264,7 @@ def duration_covariance_kernel(
         if DURATIONS == BY_SEGMENT:
             store_segments(durations_ptr, found * (unit / cover), b, s, d, c, length, T, K, C)
         else:
-            total += tl.sum(found, axis=0) / cover
+            total += tl.sum(found, axis=KEPT_BEFORE) / cover
     if DURATIONS != BY_SEGMENT:
         place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
         tl.store(durations_ptr + place, total * unit, mask=(d < K)[:, None] & (c < C)[None, :])

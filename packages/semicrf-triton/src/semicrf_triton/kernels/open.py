@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+from semicrf_triton.kernels.axes import SUMMED_BEFORE
 from semicrf_triton.kernels.wide import NOTHING
 
 FRAME = tl.constexpr(16)
@@ -117,13 +118,19 @@ def frames_between(own_e, own_passed, other, last, c, C):
 
 @triton.jit
 def load_between(other, frames, y, c, C, mask):
-    """Entries in the rows `(X, D)` of two frames, `(X, D, C)`.
+    """Entries in rows of two frames, for X entries and D durations; rows and entries as `axes.py` has them.
 
     Returns: mantissas, the exponents of products, and whether no hurdle is between.
     """
     in_later = (y >= frames.later)[:, :, None]
-    between = tl.where(in_later, frames.later_e[:, None, :], frames.early_e[:, None, :])
-    shift = tl.where(in_later, frames.later_shift[:, None, :], frames.early_shift[:, None, :])
+    later_e, early_e = (
+        tl.expand_dims(frames.later_e, SUMMED_BEFORE), tl.expand_dims(frames.early_e, SUMMED_BEFORE)
+    )  # fmt: skip
+    later_shift, early_shift = (
+        tl.expand_dims(frames.later_shift, SUMMED_BEFORE), tl.expand_dims(frames.early_shift, SUMMED_BEFORE)
+    )  # fmt: skip
+    between = tl.where(in_later, later_e, early_e)
+    shift = tl.where(in_later, later_shift, early_shift)
     place = y[:, :, None] * C + c[None, None, :]
     mantissa = tl.load(other.mantissa + place, mask=mask, other=0.0)
     exponent = tl.load(other.packed + place, mask=mask, other=0) - shift

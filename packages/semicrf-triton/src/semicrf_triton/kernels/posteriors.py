@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+from semicrf_triton.kernels.axes import KEPT_BEFORE, SUMMED_BEFORE
 from semicrf_triton.kernels.open import (
     FRAME,
     frames_between,
@@ -110,20 +111,32 @@ def probability(own_m, own_e, own_passed, other_m, other_e, other_passed, weight
 def segments(
     weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS: tl.constexpr
 ):
-    """`(X, D, C)`, in units: the probability of a segment of `d + 1` positions that is open after `x` steps.
+    """In units: the probability of a segment of `d + 1` positions that is open after `x` steps.
 
-    Its other end is open after the steps of the other scan that are left, in one of two frames.
+    Its other end is open after the steps of the other scan that are left, in one of two frames. A block with
+    durations along SUMMED_BEFORE.
     """
-    y = (length - 1 - x)[:, None] - d[None, :]
-    mask = ((x >= 0)[:, None] & (y >= 0) & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
+    x, d = tl.expand_dims(x, SUMMED_BEFORE), tl.expand_dims(d, KEPT_BEFORE)
+    y = length - 1 - x - d
+    mask = ((x >= 0) & (y >= 0) & (d < K))[:, :, None] & (c < C)[None, None, :]
     other_m, exponent, no_hurdle = load_between(other, frames, y, c, C, mask)
-    known = (d < K)[None, :, None] & (c < C)[None, None, :]
-    begun = tl.where(direction == 0, x[:, None], y)[:, :, None]
+    known = (d < K)[:, :, None] & (c < C)[None, None, :]
+    begun = tl.where(direction == 0, x, y)[:, :, None]
     weight_m, weight_e = duration_weight(
-        weights, b, begun, d[None, :, None], c[None, None, :], T, K, C, known, DURATIONS
+        weights, b, begun, d[:, :, None], c[None, None, :], T, K, C, known, DURATIONS
     )
-    mantissa = (own_m[:, None, :] * other_m) * (weight_m * norm_m[None, None, :])
+    own_m = tl.expand_dims(own_m, SUMMED_BEFORE)
+    mantissa = (own_m * other_m) * (weight_m * norm_m[None, None, :])
     return units_of(mantissa, exponent + weight_e, no_hurdle)
+
+
+@triton.jit
+def nothing_found(X: tl.constexpr, D: tl.constexpr, C: tl.constexpr):
+    """A block of `segments`, all 0."""
+    block = tl.zeros([X, D, C], tl.int64)
+    if SUMMED_BEFORE == 0:
+        block = tl.zeros([D, X, C], tl.int64)
+    return block
 
 
 @triton.jit
@@ -144,7 +157,7 @@ def sum_segments(
             found = segments(
                 weights, own_m, norm_m, other, frames, b, x, d, length, direction, T, K, C, c, DURATIONS
             )
-            total += tl.sum(found, axis=1)
+            total += tl.sum(found, axis=SUMMED_BEFORE)
     return total
 
 
@@ -292,10 +305,11 @@ def cover_kernel(
 
 @triton.jit
 def store_segments(segments_ptr, each, b, s, d, c, length, T, K, C):
-    """What `(S, D, C)` segments are found to be."""
-    counts = ((s < length)[:, None] & (d < K)[None, :])[:, :, None] & (c < C)[None, None, :]
+    """What a block of `segments` is found to be."""
+    s, d = tl.expand_dims(s, SUMMED_BEFORE), tl.expand_dims(d, KEPT_BEFORE)
+    counts = ((s < length) & (d < K))[:, :, None] & (c < C)[None, None, :]
     place, mask = duration_place(
-        b, s[:, None, None], d[None, :, None], c[None, None, :], T, K, C, counts, BY_SEGMENT
+        b, s[:, :, None], d[:, :, None], c[None, None, :], T, K, C, counts, BY_SEGMENT
     )
     tl.store(segments_ptr + place, each, mask=mask)
 
@@ -318,7 +332,7 @@ def duration_kernel(
     total = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
     for chunk in range(part * span, tl.minimum((part + 1) * span, length), CHUNK):
         drift = tl.load(counts.cover + b.to(tl.int64) * tl.cdiv(T + 1, CHUNK) + chunk // CHUNK)
-        units = tl.zeros([BLOCK_T, BLOCK_D, BLOCK_C], tl.int64)
+        units = nothing_found(BLOCK_T, BLOCK_D, BLOCK_C)
         for start in range(chunk, tl.minimum(chunk + CHUNK, length), BLOCK_T):
             s = start + i
             own_m, own_e, own_passed, norm_m = load_normed(forward, sums, b, s, length, c, C)
@@ -331,7 +345,7 @@ def duration_kernel(
                 store_segments(durations_ptr, each, b, s, d, c, length, T, K, C)
             else:
                 units += found
-        total += tl.sum(units.to(tl.float32), axis=0) * (UNIT / drift)
+        total += tl.sum(units.to(tl.float32), axis=KEPT_BEFORE) * (UNIT / drift)
     if DURATIONS != BY_SEGMENT:
         place = (at_part.to(tl.int64) * K + d[:, None]) * C + c[None, :]
         tl.store(durations_ptr + place, total, mask=(d < K)[:, None] & (c < C)[None, :])

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+from semicrf_triton.kernels.axes import KEPT, SUMMED
 from semicrf_triton.kernels.open import (
     FRAME,
     load_open,
@@ -28,8 +29,10 @@ from semicrf_triton.kernels.open import (
     store_frame,
     store_open,
 )
+from semicrf_triton.kernels.tables import listed_transition, listed_weight, near_weight
 from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
+    SHARED,
     begin_of,
     boundary_weight,
     count_unfit,
@@ -44,10 +47,12 @@ from semicrf_triton.kernels.wide import (
     FRACTION_BITS,
     FRACTION_MASK,
     NOTHING,
+    add_loose,
     add_wide,
     normal,
     packed,
     power_of_fixed,
+    sum_loose,
     sum_wide,
     unpacked,
 )
@@ -127,7 +132,7 @@ def reach_of(forbidding, cut, j):
 
 @triton.jit
 def sum_open(
-    weights, opens, b, c, j, step, since, until, exponent, hurdles, length, direction, rows, T, K, C,
+    weights, tables, opens, b, c, j, step, since, until, exponent, hurdles, length, direction, rows, T, K, C,
     DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """What began from `since` on and before `until`, summed over durations: `(C, T)`.
@@ -144,20 +149,26 @@ def sum_open(
         alive = (open_m > 0.0) & (passed == hurdles[:, None])
         open_m = tl.where(alive, open_m, 0.0)
         open_e = tl.where(alive, relative(open_e - exponent[:, None]), NOTHING)
-        d = (step + j)[None, :, None] - s[None, None, :]  # less 1
-        counts = (c[:, None, None] < C) & (d < K) & mask[:, None, :]
-        begun = begin_of(s[None, None, :], (step + j)[None, :, None], length, direction)
-        weight_m, weight_e = duration_weight(
-            weights, b, begun, d, c[:, None, None], T, K, C, counts, DURATIONS
-        )
-        m, e = sum_wide(open_m[:, None, :] * weight_m, open_e[:, None, :] + weight_e, 2)
-        total_m, total_e = add_wide(total_m, total_e, m, e)
-    return total_m, total_e
+        open_m, open_e = unpacked(tl.expand_dims(packed(open_m, open_e), KEPT))
+        last = tl.expand_dims((step + j)[None, :], SUMMED)
+        begun = tl.expand_dims(s[None, :], KEPT)
+        d, label = last - begun, c[:, None, None]  # durations less 1
+        if DURATIONS == BY_SEGMENT:
+            counts = (label < C) & (d < K) & tl.expand_dims(mask, KEPT)
+            begun = begin_of(begun, last, length, direction)
+            weight_m, weight_e = duration_weight(weights, b, begun, d, label, T, K, C, counts, DURATIONS)
+        else:
+            weight_m, weight_e = listed_weight(
+                tables, b, d, label, K, DURATIONS, c.shape[0], j.shape[0], BLOCK_K
+            )
+        m, e = sum_loose(open_m * weight_m, open_e + weight_e, SUMMED)
+        total_m, total_e = add_loose(total_m, total_e, m, e)
+    return normal(total_m, total_e)
 
 
 @triton.jit(do_not_specialize=["origin", "rows", "T", "K", "C"])
 def wide_kernel(
-    terms, weights, opens, sums, state, behind, origin, rows, T, K, C,
+    terms, weights, tables, opens, sums, state, behind, origin, rows, T, K, C,
     DURATIONS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """What began before the position at which a span begins: a program for each of the span's tiles."""
@@ -169,7 +180,7 @@ def wide_kernel(
     hurdles = tl.load(sums.hurdles + scan * C + c, mask=c < C, other=0)
     exponent = tl.load(state.scale + scan) - tl.load(state.whole + scan * C + c, mask=c < C, other=0)
     total_m, total_e = sum_open(
-        weights, open_of(opens, scan, rows, C), b, c, j, step, 0, tl.where(step < length, origin, 0),
+        weights, tables, open_of(opens, scan, rows, C), b, c, j, step, 0, tl.where(step < length, origin, 0),
         exponent, hurdles, length, direction, rows, T, K, C, DURATIONS, BLOCK_K,
     )  # fmt: skip
     row = (scan.to(tl.int64) * tl.num_programs(2) + tile) * BLOCK_T + j
@@ -189,7 +200,8 @@ def load_behind(behind, row, c, C, mask, exponent):
 
 @triton.jit(do_not_specialize=["origin", "span", "rows", "T", "K", "C"])
 def scan_kernel(
-    terms, weights, opens, sums, passed_emissions, state, behind, tile_ptr, origin, span, rows, T, K, C,
+    terms, weights, tables, opens, sums, passed_emissions, state, behind, tile_ptr,
+    origin, span, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -197,6 +209,9 @@ def scan_kernel(
 
     It goes on for `span` positions from the one at which the last launch left off, `origin`. `tile_ptr` is
     scratch: two rows of labels for each position of a tile, of every scan.
+
+    Labels are rows, and of a tile and of a matrix alike each warp has whole rows of its own: a position takes
+    one exchange between warps, when all of them are told what has closed there.
     """
     tl.static_assert(FRAME % BLOCK_T == 0)  # frames begin with tiles
     b, direction = tl.program_id(0), tl.program_id(1)
@@ -204,8 +219,9 @@ def scan_kernel(
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     opens = open_of(opens, scan, rows, C)
-    enter_ptr = tile_ptr + scan.to(tl.int64) * (2 * BLOCK_T * C)  # weights of entering, a row a position
-    begun_ptr = enter_ptr + BLOCK_T * C  # what begins there
+    enter_ptr = tile_ptr + scan.to(tl.int64) * (3 * BLOCK_T * BLOCK_C)  # of each position, a row of labels
+    leave_ptr = enter_ptr + BLOCK_T * BLOCK_C
+    reach_ptr = leave_ptr + BLOCK_T * BLOCK_C  # of each label, a row of positions
 
     start_m, start_e = label_weight(terms.start, c, C)
     end_m, end_e = label_weight(terms.end, c, C)
@@ -228,14 +244,16 @@ def scan_kernel(
     frame, passed_at_frame, passed_before = whole, passed, passed
     unfit += count_unfit(terms.start, c, c < C) + count_unfit(terms.end, c, c < C)
     if DURATIONS != BY_SEGMENT:  # scores of segments are looked at where they are masked, in launch/terms.py
+        bad = tl.zeros([BLOCK_C, BLOCK_T], tl.int32)
         for first in range(0, tl.where(later, 0, K), BLOCK_T):
             known = (c[:, None] < C) & (first + j < K)[None, :]
             weight_m, weight_e = duration_weight(
                 weights, b, 0, first + j[None, :], c[:, None], T, K, C, known, DURATIONS
             )
-            unfit += tl.sum(tl.where(weight_m >= 0.0, 0, 1))
-    matrix_m, matrix_e = transition_weight(weights, b, 0, T, C, c, direction, BY_POSITION)
+            bad += tl.where(weight_m >= 0.0, 0, 1)
+        unfit += tl.sum(bad)
     if not BY_POSITION:
+        matrix_m, matrix_e = listed_transition(tables, direction, c, BLOCK_C)
         unfit += tl.sum(tl.where(matrix_m >= 0.0, 0, 1))
 
     for step in range(origin, tl.minimum(origin + span, length), BLOCK_T):
@@ -250,44 +268,59 @@ def scan_kernel(
         reach = reach_of(forbidding, cut, j)
         enter_m, enter_e = boundary_weight(terms, place, mask, direction, -before)
         leave_m, leave_e = boundary_weight(terms, place, mask, 1 - direction, after)
-        rows_of_tile = j[None, :] * C + c[:, None]
-        tl.store(enter_ptr + rows_of_tile, packed(enter_m, enter_e), mask=c[:, None] < C)
+        rows_of_tile = j[None, :] * BLOCK_C + c[:, None]
+        tl.store(enter_ptr + rows_of_tile, packed(enter_m, enter_e))
+        tl.store(leave_ptr + rows_of_tile, packed(leave_m, leave_e))
+        positions_of_tile = c[:, None] * BLOCK_T + j[None, :]
+        tl.store(reach_ptr + positions_of_tile, reach.to(tl.int64))
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
         ended_m, ended_e = sum_open(
-            weights, opens, b, c, j, step, origin, step, scale - whole, passed,
+            weights, tables, opens, b, c, j, step, origin, step, scale - whole, passed,
             length, direction, rows, T, K, C, DURATIONS, BLOCK_K,
         )  # fmt: skip
         longer = mask & (held & (passed == passed_before))[:, None]
         at_span = scan.to(tl.int64) * span + step - origin + j
         longer_m, longer_e = load_behind(behind, at_span, c, C, longer, scale - whole)
         ended_m, ended_e = add_wide(ended_m, ended_e, longer_m, longer_e)
-        ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m * leave_m), ended_e + leave_e)
+        ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m), ended_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
-        tl.debug_barrier()  # what enters is there for all warps
+        begun = tl.zeros([BLOCK_C, BLOCK_T], tl.int64)
+        wrong = tl.zeros([BLOCK_C, BLOCK_C], tl.int32)
+        tl.debug_barrier()  # what enters and leaves is there for all warps
+        reach = tl.load(reach_ptr + positions_of_tile)
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            entering = tl.load(enter_ptr + at * C + c, mask=c < C, other=0)
-            d = j - at  # less 1
-            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
-            begun = begin_of(step + at, (step + j)[None, :], length, direction)
-            weight_m, weight_e = duration_weight(
-                weights, b, begun, d[None, :], c[:, None], T, K, C, counts, DURATIONS
+            new_m, new_e = unpacked(tl.load(enter_ptr + at * BLOCK_C + c))
+            new_m, new_e = (star_m * new_m)[:, None], (star_e + new_e)[:, None]
+            begun = tl.where(j[None, :] == at, packed(new_m, new_e), begun)
+            if DURATIONS == SHARED:
+                weight_m, weight_e = near_weight(tables, at, j, c, BLOCK_C, BLOCK_T)
+            else:
+                d = j - at  # less 1
+                counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :]
+                since = begin_of(step + at, (step + j)[None, :], length, direction)
+                weight_m, weight_e = duration_weight(
+                    weights, b, since, d[None, :], c[:, None], T, K, C, counts, DURATIONS
+                )
+            weight_m, weight_e = (
+                tl.where(reach <= at, weight_m, 0.0),
+                tl.where(reach <= at, weight_e, NOTHING),
             )
+            ended_m, ended_e = add_loose(ended_m, ended_e, new_m * weight_m, new_e + weight_e)
+            closed_m, closed_e = unpacked(column(packed(ended_m, ended_e), j, at))
+            gone_m, gone_e = unpacked(tl.load(leave_ptr + at * BLOCK_C + c))
+            closed_m, closed_e = normal(closed_m * gone_m, closed_e + gone_e)
             if BY_POSITION:
                 boundary = tl.where(direction == 0, tl.minimum(step + at + 1, T - 1), length - 1 - step - at)
-                matrix_m, matrix_e = transition_weight(weights, b, boundary, T, C, c, direction, BY_POSITION)
-                unfit += tl.where(step + at + 1 < length, tl.sum(tl.where(matrix_m >= 0.0, 0, 1)), 0)
-            new_m, new_e = unpacked(entering)
-            new_m, new_e = normal(star_m * new_m, star_e + new_e)
-            new = packed(new_m, new_e)[:, None]
-            tl.store(begun_ptr + at * C + c[:, None], new, mask=c[:, None] < C)
-            new_m, new_e = unpacked(new)
-            new_m, new_e = new_m * (weight_m * leave_m), new_e + (weight_e + leave_e)
-            ended_m, ended_e = add_wide(ended_m, ended_e, new_m, new_e)
-            closed_m, closed_e = unpacked(column(packed(ended_m, ended_e), j, at))
-            star_m, star_e = sum_wide(closed_m[:, None] * matrix_m, closed_e[:, None] + matrix_e, 0)
+                matrix_m, matrix_e = transition_weight(
+                    weights, b, boundary, T, C, c, 1 - direction, BY_POSITION
+                )
+                wrong += tl.where((step + at + 1 < length) & ~(matrix_m >= 0.0), 1, 0)
+            from_m, from_e = unpacked(packed(closed_m, closed_e)[None, :])
+            star_m, star_e = sum_loose(from_m * matrix_m, from_e + matrix_e, 1)
 
+        unfit += tl.sum(wrong)
         if step // FRAME * FRAME == step:
             frame, passed_at_frame = scale - whole + lead, passed
             store_frame(opens, step % rows, frame, passed, c, C)
@@ -295,13 +328,13 @@ def scan_kernel(
             chunk = (scan.to(tl.int64) * tl.cdiv(T, CHUNK) + step // CHUNK) * C + c
             tl.store(passed_emissions.whole + chunk, whole, mask=c < C)
             tl.store(passed_emissions.rest + chunk, rest, mask=c < C)
-        tl.debug_barrier()  # what began is there for all warps
-        open_m, open_e = unpacked(tl.load(begun_ptr + rows_of_tile, mask=mask, other=0))
+        open_m, open_e = unpacked(begun)
+        open_m, open_e = normal(open_m, open_e)
         open_e += relative(scale - whole - frame)[:, None]
         hurdles_before += (passed - passed_at_frame)[:, None]
         row = ((step + j) % rows)[None, :]
         store_open(opens, row, c[:, None], C, mask, open_m, open_e, hurdles_before)
-        tl.debug_barrier()  # what is open is there for all warps, and the tile's rows have been read
+        tl.debug_barrier()  # what is open is there for all warps, and what enters and leaves has been read
 
         rest = column(after, j, BLOCK_T - 1)
         whole, rest = whole + (rest >> FRACTION_BITS), rest & FRACTION_MASK

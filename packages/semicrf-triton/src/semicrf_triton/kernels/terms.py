@@ -20,8 +20,8 @@ UNSEEN = tl.constexpr(2**62)
 """Above every score in fixed point, and every exponent."""
 
 
-BY_SEQUENCE, BY_SEGMENT = tl.constexpr(1), tl.constexpr(2)
-"""Kinds of durations: axes beside `(K, C)`. Of the kind 0 all segments share them."""
+SHARED, BY_SEQUENCE, BY_SEGMENT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+"""Kinds of durations: axes beside `(K, C)`."""
 
 
 class Terms(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from semicrf_triton.kernels.axes import KEPT, SUMMED
 from semicrf_triton.kernels.scan import column, reach_of
 from semicrf_triton.kernels.terms import duration_place, length_of, pairs, read_cuts, read_levels
 from semicrf_triton.kernels.wide import fixed_point, load_scores
@@ -70,13 +71,14 @@ def best_open(
         mask = (c[:, None] < C) & (s[None, :] < step)
         place = (s % rows)[None, :] * C + c[:, None]
         held = settle(tl.load(window_ptr + place, mask=mask, other=FORBIDDEN) - shift)
-        d = (step + j)[None, :, None] - s[None, None, :]  # less 1
-        counts = (c[:, None, None] < C) & (d < K) & mask[:, None, :]
-        score = held[:, None, :] + load_duration(
-            duration_ptr, b, s[None, None, :], d, c[:, None, None], T, K, C, counts, DURATIONS
+        begun, label = tl.expand_dims(s[None, :], KEPT), c[:, None, None]
+        d = tl.expand_dims((step + j)[None, :], SUMMED) - begun  # less 1
+        counts = (label < C) & (d < K) & tl.expand_dims(mask, KEPT)
+        score = tl.expand_dims(held, KEPT) + load_duration(
+            duration_ptr, b, begun, d, label, T, K, C, counts, DURATIONS
         )
-        top = tl.max(score, axis=2)
-        latest = tl.max(tl.where(score == top[:, :, None], s[None, None, :], -1), axis=2)
+        top = tl.max(score, axis=SUMMED)
+        latest = tl.max(tl.where(score == tl.expand_dims(top, SUMMED), begun, -1), axis=SUMMED)
         newer = top >= best
         lasted = tl.where(newer, (step + j)[None, :] - latest + 1, lasted)
         best = tl.where(newer, top, best)

@@ -105,18 +105,31 @@ def normal(mantissa, exponent):
 
 
 @triton.jit
+def sum_loose(mantissa, exponent, axis: tl.constexpr):
+    """The sum over an axis, of mantissas that are at least 1, or 0; its own is not brought below 2."""
+    top = tl.max(exponent, axis)
+    return tl.sum(mantissa * power_of_two(exponent - tl.expand_dims(top, axis)), axis), top
+
+
+@triton.jit
 def sum_wide(mantissa, exponent, axis: tl.constexpr):
     """The sum over an axis."""
-    top = tl.max(exponent, axis)
-    total = tl.sum(mantissa * power_of_two(exponent - tl.expand_dims(top, axis)), axis)
+    total, top = sum_loose(mantissa, exponent, axis)
     return normal(total, top)
+
+
+@triton.jit
+def add_loose(mantissa, exponent, other_mantissa, other_exponent):
+    """The sum of two, as `sum_loose`."""
+    top = tl.maximum(exponent, other_exponent)
+    total = mantissa * power_of_two(exponent - top) + other_mantissa * power_of_two(other_exponent - top)
+    return total, top
 
 
 @triton.jit
 def add_wide(mantissa, exponent, other_mantissa, other_exponent):
     """The sum of two."""
-    top = tl.maximum(exponent, other_exponent)
-    total = mantissa * power_of_two(exponent - top) + other_mantissa * power_of_two(other_exponent - top)
+    total, top = add_loose(mantissa, exponent, other_mantissa, other_exponent)
     return normal(total, top)
 
 

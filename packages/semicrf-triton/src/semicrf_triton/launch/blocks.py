@@ -50,6 +50,7 @@ class Tile(NamedTuple):
 
     positions: int  # that it takes one by one between two wide sums
     wide: int  # open segments that such a sum reads at once
+    warps: int = 8  # of 32 threads
 
 
 class Share(NamedTuple):
@@ -66,14 +67,17 @@ class Blocks(NamedTuple):
     scan: Tile
     best: Tile  # Viterbi: its scores are twice as long
     mean: Tile
-    warps: int  # of 32 threads, in a scan
     boundaries: Share
     lasting: Share  # posteriors of durations
     helpers: int  # warps that take posteriors
     span: int = 256  # positions of a launch where segments may be longer
 
     def tiled(self, tile: Tile) -> dict[str, int]:
-        """The constants of a scan in such tiles."""
+        """The constants of a scan in such tiles, and how it is compiled."""
+        return self.sized(tile) | options(tile.warps)
+
+    def sized(self, tile: Tile) -> dict[str, int]:
+        """The constants alone."""
         return {"BLOCK_C": self.classes, "BLOCK_T": tile.positions, "BLOCK_K": tile.wide}
 
     @property
@@ -93,11 +97,11 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = (
-    # classes, scan, best, mean, warps, boundaries, lasting, helpers
-    Blocks(16, Tile(16, 16), Tile(16, 8), Tile(16, 8), 8, Share(4, 3), Share(2, 4), 4),
-    Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), 8, Share(2, 3), Share(2, 4), 4),
-    Blocks(64, Tile(8, 8), Tile(8, 4), Tile(8, 2), 8, Share(2, 1), Share(8, 1), 8),
-    Blocks(128, Tile(8, 1), Tile(8, 1), Tile(8, 1), 16, Share(1, 1), Share(4, 1), 16),
+    # classes, scan, best, mean, boundaries, lasting, helpers
+    Blocks(16, Tile(16, 16, 4), Tile(16, 8), Tile(16, 8), Share(4, 3), Share(2, 4), 4),
+    Blocks(32, Tile(16, 8), Tile(16, 8), Tile(8, 8), Share(2, 3), Share(2, 4), 4),
+    Blocks(64, Tile(8, 8), Tile(8, 4), Tile(8, 2), Share(2, 1), Share(8, 1), 8),
+    Blocks(128, Tile(8, 1, 16), Tile(8, 1, 16), Tile(8, 1, 16), Share(1, 1), Share(4, 1), 16),
 )
 """So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64.
 

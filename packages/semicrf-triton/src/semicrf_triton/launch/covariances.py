@@ -17,7 +17,6 @@ from semicrf_triton.kernels.covariances import (
 )
 from semicrf_triton.kernels.means import Means, Values, means_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT
-from semicrf_triton.launch.blocks import options
 from semicrf_triton.launch.posteriors import (
     Statistics,
     counted,
@@ -101,7 +100,7 @@ def means_of(scanned: Scanned, values: Values, begins: Tensor, ends: Tensor) -> 
     means_kernel[(batch, 2)](
         *scans_of(scanned), values, found, begins, ends, *sizes_of(scanned),
         BY_POSITION=scanned.by_position, DURATIONS=scanned.kind,
-        **blocks.tiled(blocks.mean), **options(blocks.warps),
+        **blocks.tiled(blocks.mean),
     )  # fmt: skip
     return found
 

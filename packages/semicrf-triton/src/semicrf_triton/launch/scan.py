@@ -14,7 +14,8 @@ from semicrf_triton.kernels.open import FRAME, Open
 from semicrf_triton.kernels.scan import Behind, Passed, State, Sums, scan_kernel, wide_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights
 from semicrf_triton.kernels.wide import FRACTION_BITS
-from semicrf_triton.launch.blocks import Blocks, blocks_for, options
+from semicrf_triton.launch.blocks import Blocks, blocks_for
+from semicrf_triton.launch.tables import tables_of
 from semicrf_triton.launch.terms import kind_of, prepared, terms_of, weights_of
 
 NATS = math.log(2.0)
@@ -54,7 +55,7 @@ def scan(
     blocks = blocks or blocks_for(classes)
     given = prepared(potentials)
     frame = FRAME.value
-    window = max_duration + sum(blocks.scan) + frame
+    window = max_duration + blocks.scan.positions + blocks.scan.wide + frame
     frames = max(triton.cdiv(time if keep else min(time, window), frame), 1)
     chunks = triton.cdiv(time, blocks.chunk)
 
@@ -89,14 +90,16 @@ def scan(
     of_scans = (empty(torch.int64) for _ in range(3))
     state = State(*of_scans, *(empty(torch.int64, classes) for _ in range(4)))
     behind = Behind(empty(torch.float32, longer, classes), empty(torch.int64, longer, classes))
-    tile = empty(torch.int64, 2 * blocks.scan.positions, classes)
+    tile = empty(torch.int64, 3 * blocks.scan.positions, blocks.classes)
+    tables = tables_of(found.weights, found.shape, found.kind, found.by_position, blocks)
     sizes = (frames * frame, time, max_duration, classes)
-    constants = {"DURATIONS": found.kind, **blocks.tiled(blocks.scan), **options(blocks.warps)}
+    constants = {"DURATIONS": found.kind, **blocks.tiled(blocks.scan)}
     for origin in range(0, max(time, 1), span):
         if origin > 0:
             wide_kernel[(batch, directions, span // blocks.scan.positions)](
                 found.terms,
                 found.weights,
+                tables,
                 found.opens,
                 found.sums,
                 state,
@@ -106,7 +109,7 @@ def scan(
                 **constants,
             )
         scan_kernel[(batch, directions)](
-            found.terms, found.weights, found.opens, found.sums, found.passed, state, behind, tile,
+            found.terms, found.weights, tables, found.opens, found.sums, found.passed, state, behind, tile,
             origin, span, *sizes, BY_POSITION=found.by_position, CHUNK=blocks.chunk, **constants,
         )  # fmt: skip
     if found.kind == BY_SEGMENT.value:

@@ -8,7 +8,7 @@ from torch import Tensor
 from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
-from semicrf_triton.launch.blocks import Blocks, blocks_for, options
+from semicrf_triton.launch.blocks import Blocks, blocks_for
 from semicrf_triton.launch.terms import fixed_of, kind_of, terms_of
 
 POSITIONS = 128
@@ -24,7 +24,7 @@ def viterbi(given: Potentials[Tensor], *, blocks: Blocks | None = None) -> tuple
     max_duration = given.max_duration
     blocks = blocks or blocks_for(classes)
     device = given.emissions.device
-    rows = max(min(time, max_duration + sum(blocks.best)), 1)
+    rows = max(min(time, max_duration + blocks.best.positions + blocks.best.wide), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
     tile = torch.empty((batch, 2 * blocks.best.positions, classes), dtype=torch.int64, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
@@ -34,7 +34,7 @@ def viterbi(given: Potentials[Tensor], *, blocks: Blocks | None = None) -> tuple
         terms_of(given), given.transition, fixed_of(given.duration), window, tile, lasted, previous, final,
         rows, time, max_duration, classes,
         BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
-        **blocks.tiled(blocks.best), **options(blocks.warps),
+        **blocks.tiled(blocks.best),
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
     durations = torch.zeros_like(labels)
