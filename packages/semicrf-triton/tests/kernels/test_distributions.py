@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,23 @@ def test_whole_segments_are_answered_and_train_as_by_the_oracle(shared, on_devic
         return *answered, *slopes(risk, p), *slopes(p.entropy(), p)
 
     assert_as_by_the_oracle(answers, learning(on_device(potentials)))
+
+
+def test_whole_segments_that_were_cut_off_are_answered_and_train_as_by_the_oracle(on_device):
+    given = with_segment_scores(random_potentials(2, 9, 4, 2, seed=8, lengths=[9, 5]), 9, forbidden=0.1)
+    beyond = np.isnan(given.duration)
+    assert beyond.any()  # where the recordings ended
+    potentials = learning(on_device(replace(given, duration=np.where(beyond, -0.5, given.duration))))
+    sides = {"left_censored": [True, False], "right_censored": torch.tensor([True, True])}
+
+    def answers(p):
+        cut = semicrf_nn.SemiCRF(**dict(p.potentials.items()), **sides, backend=p.backend)
+        found = cut.decode("segment_f1")
+        right = torch.cat(cut.segment_probabilities(found)).sum()
+        answered = (cut.log_partition, cut.posteriors.position, cut.mode.scores, cut.top_k(3).scores, right)
+        return *answered, *slopes(cut.log_partition, cut), *slopes(cut.entropy(), cut)
+
+    assert_as_by_the_oracle(answers, potentials)
 
 
 def test_every_other_question_is_answered_as_by_the_oracle(on_device):
