@@ -13,6 +13,7 @@ from semicrf_triton.kernels.covariances import (
     duration_covariance_kernel,
     transition_covariance_kernel,
 )
+from semicrf_triton.kernels.fixed import Scores
 from semicrf_triton.kernels.means import Means, Values, means_kernel
 from semicrf_triton.kernels.open import Open
 from semicrf_triton.kernels.posteriors import Counts, boundary_kernel, cover_kernel, duration_kernel
@@ -30,6 +31,7 @@ REQUIRED = Terms(FLOATS, None, None, None, None, None, None)
 ALL_TERMS = Terms(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, LONGS, "*i8")
 OPENS = Open(FLOATS, INTS, LONGS, INTS)
 SUMS = Sums(LONGS, LONGS, FLOATS, FLOATS, LONGS, INTS)
+SCORES = Scores(FLOATS, LONGS)
 STATE = State(*(LONGS,) * 7)
 BEHIND = Behind(FLOATS, LONGS)
 COUNTS = Counts(FLOATS, None, None, FLOATS, FLOATS, FLOATS, LONGS, FLOATS)
@@ -109,15 +111,16 @@ def of_blocks(
 
     of_scans = {"DURATIONS": durations, **blocks.sized(blocks.scan)}
     tables = Tables(
-        durations=None if durations == BY_SEGMENT.value else LONGS,
+        durations=LONGS if durations == SHARED.value else None,
         near=LONGS if durations == SHARED.value else None,
         matrix_m=None if by_position else FLOATS,
         matrix_e=None if by_position else INTS,
     )
-    filled = (weights, tables, "i32", "i32")
-    yield variant(tables_kernel, filled, 4, BY_POSITION=by_position, **of_scans)
+    if durations == SHARED.value or not by_position:
+        sizes_of_tables = {"BEST": False, **blocks.sized(blocks.scan)}
+        yield variant(tables_kernel, (weights, tables, "i32", "i32", "i32"), 4, **sizes_of_tables)
     begun = (terms, weights, tables, OPENS, SUMS)
-    arguments = (*begun, passed, STATE, BEHIND, LONGS, "i32", "i32", *sizes)
+    arguments = (*begun, passed, STATE, BEHIND, LONGS, "*i8", "i32", "i32", *sizes)
     yield variant(scan_kernel, arguments, blocks.scan.warps, BY_POSITION=by_position, **of_scans, **chunk)
     arguments = (*begun, STATE, BEHIND, "i32", *sizes)
     yield variant(wide_kernel, arguments, blocks.scan.warps, **of_scans)
@@ -144,7 +147,11 @@ def of_blocks(
     arguments = (*scanned, LONGS, LONGS, LONGS, *sizes, "i32")
     of_samples = {"BLOCK_C": blocks.classes, "BLOCK_T": blocks.scan.positions, "BLOCK_D": blocks.drawn}
     yield variant(sample_kernel, arguments, blocks.helpers, **flags, **of_samples)
-    arguments = (terms, FLOATS, LONGS, LONGS, LONGS, INTS, "*i8", INTS, *sizes)
+    of_best = tables._replace(matrix_e=None)
+    if durations == SHARED.value or not by_position:
+        sizes_of_tables = {"BEST": True, **blocks.sized(blocks.best)}
+        yield variant(tables_kernel, (SCORES, of_best, "i32", "i32", "i32"), 4, **sizes_of_tables)
+    arguments = (terms, SCORES, of_best, LONGS, LONGS, "*i8", INTS, "*i8", INTS, *sizes)
     yield variant(viterbi_kernel, arguments, blocks.best.warps, **flags, **blocks.sized(blocks.best))
 
 

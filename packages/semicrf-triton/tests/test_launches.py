@@ -23,17 +23,19 @@ from semicrf_triton.kernels.covariances import (
     duration_covariance_kernel,
     transition_covariance_kernel,
 )
+from semicrf_triton.kernels.fixed import fixed_kernel
 from semicrf_triton.kernels.means import means_kernel
 from semicrf_triton.kernels.posteriors import boundary_kernel, cover_kernel, duration_kernel
 from semicrf_triton.kernels.ranking import rank_kernel, walk_kernel
 from semicrf_triton.kernels.sample import sample_kernel
 from semicrf_triton.kernels.scan import scan_kernel, wide_kernel
+from semicrf_triton.kernels.tables import tables_kernel
 from semicrf_triton.kernels.terms import exp_kernel
-from semicrf_triton.kernels.viterbi import fixed_kernel, traceback_kernel, viterbi_kernel
+from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 
 KERNELS = (
-    exp_kernel, scan_kernel, wide_kernel, boundary_kernel, cover_kernel, duration_kernel, fixed_kernel,
-    viterbi_kernel, traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
+    exp_kernel, tables_kernel, scan_kernel, wide_kernel, boundary_kernel, cover_kernel, duration_kernel,
+    fixed_kernel, viterbi_kernel, traceback_kernel, sample_kernel, rank_kernel, walk_kernel,
     means_kernel, boundary_covariance_kernel, drift_kernel, transition_covariance_kernel,
     duration_covariance_kernel,
 )  # fmt: skip

@@ -150,6 +150,30 @@ def test_what_may_not_be_casts_no_shadow_however_high_it_would_score(kind, devic
     assert_answered_as_by_the_oracle(float32(high, device))
 
 
+@pytest.mark.parametrize("start", [88.9, 89.2, 95.0])
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_where_nothing_closes_begins_or_leads_on_nothing_is_lost(side, start, device):
+    forbidden = -torch.inf
+    transition = torch.zeros(3, 3)
+    transition[:, 0] = forbidden  # the first label can only be the first, or the last
+    begin, finish = torch.full((2, 1, 6, 3), forbidden)
+    begin[:, [0, 3]] = finish[:, [2, 5]] = 0.0  # two words, each a segment
+    duration = torch.full((3, 3), forbidden)
+    duration[2] = 0.5
+    terms = Potentials(
+        torch.zeros(1, 6, 3),
+        transition if side == "start" else transition.T.contiguous(),
+        duration,
+        begin=begin,
+        finish=finish,
+        **{side: torch.tensor([start, 70.0, 70.0])},
+    )
+    total = operators.log_partition(*float32(terms.map(torch.Tensor.numpy), device).terms())
+    assert_close(total.cpu(), eager.log_partition(**dict(terms.items())), FLOAT32_LOG_PARTITION)
+    both = scan(float32(terms.map(torch.Tensor.numpy), device), directions=2, keep=False).log_partition()
+    assert_close(both.cpu(), total.cpu()[:, None].expand(-1, 2), FLOAT32_LOG_PARTITION)
+
+
 @pytest.mark.parametrize("max_duration", [2, 9, 40])
 def test_whole_segments_across_tiles_are_answered_as_by_the_oracle(max_duration, device):
     """Some forbidden, and NaN where a segment does not fit."""

@@ -15,15 +15,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semicrf_triton.kernels.scan import column, running_sum
-from semicrf_triton.kernels.terms import length_of, read_cuts, read_levels
-from semicrf_triton.kernels.viterbi import (
+from semicrf_triton.kernels.fixed import (
     FORBIDDEN,
     boundary_score,
     label_score,
     load_duration,
     settle,
 )
+from semicrf_triton.kernels.scan import column, running_sum
+from semicrf_triton.kernels.terms import length_of, read_cuts, read_levels
 
 
 @triton.jit

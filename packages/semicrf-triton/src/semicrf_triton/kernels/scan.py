@@ -29,7 +29,7 @@ from semicrf_triton.kernels.open import (
     store_frame,
     store_open,
 )
-from semicrf_triton.kernels.tables import listed_transition, listed_weight, near_weight
+from semicrf_triton.kernels.tables import listed_duration, listed_transition, near_duration
 from semicrf_triton.kernels.terms import (
     BY_SEGMENT,
     SHARED,
@@ -48,7 +48,6 @@ from semicrf_triton.kernels.wide import (
     FRACTION_MASK,
     NOTHING,
     add_loose,
-    add_wide,
     normal,
     packed,
     power_of_fixed,
@@ -149,18 +148,16 @@ def sum_open(
         alive = (open_m > 0.0) & (passed == hurdles[:, None])
         open_m = tl.where(alive, open_m, 0.0)
         open_e = tl.where(alive, relative(open_e - exponent[:, None]), NOTHING)
-        open_m, open_e = unpacked(tl.expand_dims(packed(open_m, open_e), KEPT))
+        open_m, open_e = unpacked(tl.expand_dims(packed(open_m, open_e), KEPT))  # packed: moved at once
         last = tl.expand_dims((step + j)[None, :], SUMMED)
         begun = tl.expand_dims(s[None, :], KEPT)
         d, label = last - begun, c[:, None, None]  # durations less 1
-        if DURATIONS == BY_SEGMENT:
+        if DURATIONS == SHARED:
+            weight_m, weight_e = unpacked(listed_duration(tables, d, label, c.shape[0], BLOCK_K))
+        else:
             counts = (label < C) & (d < K) & tl.expand_dims(mask, KEPT)
             begun = begin_of(begun, last, length, direction)
             weight_m, weight_e = duration_weight(weights, b, begun, d, label, T, K, C, counts, DURATIONS)
-        else:
-            weight_m, weight_e = listed_weight(
-                tables, b, d, label, K, DURATIONS, c.shape[0], j.shape[0], BLOCK_K
-            )
         m, e = sum_loose(open_m * weight_m, open_e + weight_e, SUMMED)
         total_m, total_e = add_loose(total_m, total_e, m, e)
     return normal(total_m, total_e)
@@ -200,18 +197,19 @@ def load_behind(behind, row, c, C, mask, exponent):
 
 @triton.jit(do_not_specialize=["origin", "span", "rows", "T", "K", "C"])
 def scan_kernel(
-    terms, weights, tables, opens, sums, passed_emissions, state, behind, tile_ptr,
+    terms, weights, tables, opens, sums, passed_emissions, state, behind, tile_ptr, reach_ptr,
     origin, span, rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Log partitions to base 2, and the open segments with what makes probabilities of them.
 
-    It goes on for `span` positions from the one at which the last launch left off, `origin`. `tile_ptr` is
-    scratch: two rows of labels for each position of a tile, of every scan.
+    It goes on for `span` positions from the one at which the last launch left off, `origin`. Scratch are
+    `tile_ptr`, two rows of labels for each position of a tile, of every scan, and `reach_ptr`, a byte for
+    each position and label.
 
-    Labels are rows, and of a tile and of a matrix alike each warp has whole rows of its own: a position takes
-    one exchange between warps, when all of them are told what has closed there.
+    Labels are rows, and of a tile and of a matrix alike each warp has whole rows of its own: of up to 32
+    labels a position takes one exchange between warps, when all of them are told what has closed there.
     """
     tl.static_assert(FRAME % BLOCK_T == 0)  # frames begin with tiles
     b, direction = tl.program_id(0), tl.program_id(1)
@@ -219,9 +217,9 @@ def scan_kernel(
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     opens = open_of(opens, scan, rows, C)
-    enter_ptr = tile_ptr + scan.to(tl.int64) * (3 * BLOCK_T * BLOCK_C)  # of each position, a row of labels
+    enter_ptr = tile_ptr + scan.to(tl.int64) * (2 * BLOCK_T * BLOCK_C)  # of each position, a row of labels
     leave_ptr = enter_ptr + BLOCK_T * BLOCK_C
-    reach_ptr = leave_ptr + BLOCK_T * BLOCK_C  # of each label, a row of positions
+    reach_ptr += scan.to(tl.int64) * (BLOCK_T * BLOCK_C)  # of each label, a row of positions
 
     start_m, start_e = label_weight(terms.start, c, C)
     end_m, end_e = label_weight(terms.end, c, C)
@@ -272,7 +270,7 @@ def scan_kernel(
         tl.store(enter_ptr + rows_of_tile, packed(enter_m, enter_e))
         tl.store(leave_ptr + rows_of_tile, packed(leave_m, leave_e))
         positions_of_tile = c[:, None] * BLOCK_T + j[None, :]
-        tl.store(reach_ptr + positions_of_tile, reach.to(tl.int64))
+        tl.store(reach_ptr + positions_of_tile, reach.to(tl.int8))
         unfit += count_unfit(terms.emissions, place, mask)
         unfit += count_unfit(terms.begin, place, mask) + count_unfit(terms.finish, place, mask)
         ended_m, ended_e = sum_open(
@@ -282,20 +280,20 @@ def scan_kernel(
         longer = mask & (held & (passed == passed_before))[:, None]
         at_span = scan.to(tl.int64) * span + step - origin + j
         longer_m, longer_e = load_behind(behind, at_span, c, C, longer, scale - whole)
-        ended_m, ended_e = add_wide(ended_m, ended_e, longer_m, longer_e)
+        ended_m, ended_e = add_loose(ended_m, ended_e, longer_m, longer_e)
         ended_m, ended_e = normal(tl.where(hurdles > 0, 0.0, ended_m), ended_e)
 
         lead = tl.where(star_m > 0.0, star_e, 0)
         begun = tl.zeros([BLOCK_C, BLOCK_T], tl.int64)
-        wrong = tl.zeros([BLOCK_C, BLOCK_C], tl.int32)
+        wrong = tl.zeros([BLOCK_C], tl.int32)
         tl.debug_barrier()  # what enters and leaves is there for all warps
-        reach = tl.load(reach_ptr + positions_of_tile)
+        reach = tl.load(reach_ptr + positions_of_tile)  # by threads as what ended is
         for at in range(tl.minimum(BLOCK_T, length - step)):
             new_m, new_e = unpacked(tl.load(enter_ptr + at * BLOCK_C + c))
             new_m, new_e = (star_m * new_m)[:, None], (star_e + new_e)[:, None]
             begun = tl.where(j[None, :] == at, packed(new_m, new_e), begun)
             if DURATIONS == SHARED:
-                weight_m, weight_e = near_weight(tables, at, j, c, BLOCK_C, BLOCK_T)
+                weight_m, weight_e = unpacked(near_duration(tables, at, j, c, BLOCK_C, BLOCK_T))
             else:
                 d = j - at  # less 1
                 counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :]
@@ -316,9 +314,10 @@ def scan_kernel(
                 matrix_m, matrix_e = transition_weight(
                     weights, b, boundary, T, C, c, 1 - direction, BY_POSITION
                 )
-                wrong += tl.where((step + at + 1 < length) & ~(matrix_m >= 0.0), 1, 0)
-            from_m, from_e = unpacked(packed(closed_m, closed_e)[None, :])
+                wrong += tl.sum(tl.where((step + at + 1 < length) & ~(matrix_m >= 0.0), 1, 0), axis=1)
+            from_m, from_e = unpacked(packed(closed_m, closed_e)[None, :])  # packed: moved at once
             star_m, star_e = sum_loose(from_m * matrix_m, from_e + matrix_e, 1)
+            star_e = tl.maximum(star_e, NOTHING)  # nowhere meet more than three
 
         unfit += tl.sum(wrong)
         if step // FRAME * FRAME == step:

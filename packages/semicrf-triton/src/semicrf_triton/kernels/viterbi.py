@@ -14,50 +14,26 @@ import triton
 import triton.language as tl
 
 from semicrf_triton.kernels.axes import KEPT, SUMMED
+from semicrf_triton.kernels.fixed import (
+    DOUBT,
+    FORBIDDEN,
+    boundary_score,
+    label_score,
+    load_duration,
+    load_fixed,
+    settle,
+)
 from semicrf_triton.kernels.scan import column, reach_of
-from semicrf_triton.kernels.terms import duration_place, length_of, pairs, read_cuts, read_levels
-from semicrf_triton.kernels.wide import fixed_point, load_scores
+from semicrf_triton.kernels.tables import listed_duration, near_duration
+from semicrf_triton.kernels.terms import SHARED, length_of, pairs, read_cuts, read_levels
 
-_FARTHEST = 2**60
-FARTHEST = tl.constexpr(_FARTHEST)
-"""What is farther from the best counts as if that were it: 6.9e10 nats."""
-FORBIDDEN = tl.constexpr(-4 * _FARTHEST)
-"""Two of them can be added, and one and what is allowed, and remain below what is allowed."""
-DOUBT = tl.constexpr(-2 * _FARTHEST)
 LARGEST_KEPT = tl.constexpr(64)
 """Labels up to which transitions stay in registers; of more the compiler would move them through 128 kB."""
 
 
 @triton.jit
-def settle(score):
-    """The sum of two settled scores: forbidden if one of them is."""
-    return tl.where(score < DOUBT, FORBIDDEN, tl.minimum(tl.maximum(score, -FARTHEST), FARTHEST))
-
-
-@triton.jit
-def load_fixed(ptr, place, mask):
-    """Scores in fixed point, outside of the mask forbidden."""
-    score = load_scores(ptr, place, mask)
-    return tl.where(mask & (score > -float("inf")), fixed_point(score, True), FORBIDDEN)
-
-
-@triton.jit(do_not_specialize=["count"])
-def fixed_kernel(score_ptr, fixed_ptr, count, BLOCK: tl.constexpr):
-    """All entries in fixed point."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(fixed_ptr + i, load_fixed(score_ptr, i, i < count), mask=i < count)
-
-
-@triton.jit
-def load_duration(duration_ptr, b, s, d, c, T, K, C, mask, DURATIONS: tl.constexpr):
-    """Scores of the durations `d`, which count from 0, of segments that begin at `s`."""
-    place, mask = duration_place(b, s, d, c, T, K, C, mask, DURATIONS)
-    return tl.load(duration_ptr + place, mask=mask, other=FORBIDDEN)
-
-
-@triton.jit
 def best_open(
-    duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
+    scores, tables, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
     DURATIONS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The best that began before a tile, `(C, T)`, less the emissions of the tile; and how long before.
@@ -73,10 +49,12 @@ def best_open(
         held = settle(tl.load(window_ptr + place, mask=mask, other=FORBIDDEN) - shift)
         begun, label = tl.expand_dims(s[None, :], KEPT), c[:, None, None]
         d = tl.expand_dims((step + j)[None, :], SUMMED) - begun  # less 1
-        counts = (label < C) & (d < K) & tl.expand_dims(mask, KEPT)
-        score = tl.expand_dims(held, KEPT) + load_duration(
-            duration_ptr, b, begun, d, label, T, K, C, counts, DURATIONS
-        )
+        if DURATIONS == SHARED:
+            lasting = listed_duration(tables, d, label, c.shape[0], BLOCK_K)
+        else:
+            counts = (label < C) & (d < K) & tl.expand_dims(mask, KEPT)
+            lasting = load_duration(scores.duration, b, begun, d, label, T, K, C, counts, DURATIONS)
+        score = tl.expand_dims(held, KEPT) + lasting
         top = tl.max(score, axis=SUMMED)
         latest = tl.max(tl.where(score == tl.expand_dims(top, SUMMED), begun, -1), axis=SUMMED)
         newer = top >= best
@@ -90,51 +68,39 @@ def best_open(
 
 
 @triton.jit
-def transition_score(transition_ptr, b, boundary, T, C, c, BY_POSITION: tl.constexpr):
-    """`(C, C)`: what leads from a row to a column."""
-    place, mask = pairs(b, boundary, T, C, c, 0, BY_POSITION)
-    return load_fixed(transition_ptr, place, mask)
-
-
-@triton.jit
-def label_score(score_ptr, c, C):
-    """A score a label, 0 if there is none."""
-    score = tl.where(c < C, tl.zeros(c.shape, tl.int64), FORBIDDEN)
-    if score_ptr is not None:
-        score = load_fixed(score_ptr, c, c < C)
-    return score
-
-
-@triton.jit
-def boundary_score(score_ptr, place, mask):
-    """A score a position and label, 0 if there is none."""
-    score = tl.where(mask, tl.zeros(place.shape, tl.int64), FORBIDDEN)
-    if score_ptr is not None:
-        score = load_fixed(score_ptr, place, mask)
+def transition_score(scores, tables, b, boundary, T, C, c, BY_POSITION: tl.constexpr, BLOCK_C: tl.constexpr):
+    """`(C, C)`: what leads to a row from a column."""
+    if BY_POSITION:
+        place, mask = pairs(b, boundary, T, C, c, 1, BY_POSITION)
+        score = load_fixed(scores.transition, place, mask)
+    else:
+        score = load_fixed(tables.matrix_m, c[:, None] * BLOCK_C + c[None, :], c[:, None] + c[None, :] >= 0)
     return score
 
 
 @triton.jit(do_not_specialize=["rows", "T", "K", "C"])
 def viterbi_kernel(
-    terms, transition_ptr, duration_ptr, window_ptr, tile_ptr, lasted_ptr, previous_ptr, final_ptr,
+    terms, scores, tables, window_ptr, tile_ptr, reach_ptr, lasted_ptr, previous_ptr, final_ptr,
     rows, T, K, C,
     BY_POSITION: tl.constexpr, DURATIONS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """The best duration of what ends at each position, and the best label before what begins there.
 
-    And the last label of the best segmentation, -1 if there is none. `tile_ptr` is scratch, as in the scan.
+    And the last label of the best segmentation, -1 if there is none. Scratch are `tile_ptr` and `reach_ptr`,
+    as in the scan.
     """
     b = tl.program_id(0)
     c, j = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_T)
     length = length_of(terms, b, T)
     window_ptr += b.to(tl.int64) * rows * C
-    enter_ptr = tile_ptr + b.to(tl.int64) * (2 * BLOCK_T * C)  # scores of entering, a row a position
-    begun_ptr = enter_ptr + BLOCK_T * C  # what begins there
+    enter_ptr = tile_ptr + b.to(tl.int64) * (2 * BLOCK_T * BLOCK_C)  # of each position, a row of labels
+    leave_ptr = enter_ptr + BLOCK_T * BLOCK_C
+    reach_ptr += b.to(tl.int64) * (BLOCK_T * BLOCK_C)  # of each label, a row of positions
     star = label_score(terms.start, c, C)
     closed = tl.full([BLOCK_C], FORBIDDEN, tl.int64)
     if not (BY_POSITION or BLOCK_C > LARGEST_KEPT):
-        matrix = transition_score(transition_ptr, b, 0, T, C, c, BY_POSITION)
+        matrix = transition_score(scores, tables, b, 0, T, C, c, BY_POSITION, BLOCK_C)
     shift = tl.zeros([], tl.int64)
 
     for step in range(0, length, BLOCK_T):
@@ -146,48 +112,52 @@ def viterbi_kernel(
         reach = reach_of(forbidding, cut, j)
         enter = settle(boundary_score(terms.begin, place, mask) - (after - own))
         leave = settle(boundary_score(terms.finish, place, mask) + after)
-        rows_of_tile = j[None, :] * C + c[:, None]
-        tl.store(enter_ptr + rows_of_tile, enter, mask=c[:, None] < C)
+        rows_of_tile = j[None, :] * BLOCK_C + c[:, None]
+        tl.store(enter_ptr + rows_of_tile, enter)
+        tl.store(leave_ptr + rows_of_tile, leave)
+        positions_of_tile = c[:, None] * BLOCK_T + j[None, :]
+        tl.store(reach_ptr + positions_of_tile, reach.to(tl.int8))
         through, dead = column(after, j, BLOCK_T - 1), column(hurdles, j, BLOCK_T - 1) > 0
         ended, lasted = best_open(
-            duration_ptr, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
+            scores, tables, window_ptr, b, c, j, step, shift, through, dead, rows, T, K, C,
             DURATIONS, BLOCK_K,
         )  # fmt: skip
         ended = tl.where(hurdles > 0, FORBIDDEN, ended)
 
-        tl.debug_barrier()  # what enters is there for all warps
+        begun = tl.full([BLOCK_C, BLOCK_T], FORBIDDEN, tl.int64)
+        tl.debug_barrier()  # what enters and leaves is there for all warps
+        reach = tl.load(reach_ptr + positions_of_tile)  # by threads as what ended is
         for at in range(tl.minimum(BLOCK_T, length - step)):
-            entering = tl.load(enter_ptr + at * C + c, mask=c < C, other=FORBIDDEN)
-            d = j - at  # less 1
-            counts = (c[:, None] < C) & ((d >= 0) & (d < K))[None, :] & (reach <= at)
-            onward = load_duration(
-                duration_ptr, b, step + at, d[None, :], c[:, None], T, K, C, counts, DURATIONS
-            )
-            if BY_POSITION or BLOCK_C > LARGEST_KEPT:
-                matrix = transition_score(
-                    transition_ptr, b, tl.minimum(step + at + 1, T - 1), T, C, c, BY_POSITION
+            opened = settle(star + tl.load(enter_ptr + at * BLOCK_C + c))[:, None]
+            begun = tl.where(j[None, :] == at, opened, begun)
+            d = (j - at)[None, :]  # less 1
+            if DURATIONS == SHARED:
+                lasting = near_duration(tables, at, j, c, BLOCK_C, BLOCK_T)
+            else:
+                counts = (c[:, None] < C) & (d >= 0) & (d < K)
+                lasting = load_duration(
+                    scores.duration, b, step + at, d, c[:, None], T, K, C, counts, DURATIONS
                 )
-            opened = settle(star + entering)[:, None]
-            tl.store(begun_ptr + at * C + c[:, None], opened, mask=c[:, None] < C)
-            score = opened + onward
-            better = counts & (score >= ended)  # of equals the shorter, which begins later
-            ended, lasted = tl.where(better, score, ended), tl.where(better, d[None, :] + 1, lasted)
-            closed = column(settle(settle(ended) + leave), j, at)
-            score = closed[:, None] + matrix
-            best = tl.max(score, axis=0)
-            label = tl.min(tl.where(score == best[None, :], c[:, None], BLOCK_C), axis=0)
+            score = opened + lasting
+            # of equals the shorter, which begins later
+            better = (reach <= at) & (score > DOUBT) & (score >= ended)
+            ended, lasted = tl.where(better, score, ended), tl.where(better, d + 1, lasted)
+            closed = settle(settle(column(ended, j, at)) + tl.load(leave_ptr + at * BLOCK_C + c))
+            if BY_POSITION or BLOCK_C > LARGEST_KEPT:
+                boundary = tl.minimum(step + at + 1, T - 1)
+                matrix = transition_score(scores, tables, b, boundary, T, C, c, BY_POSITION, BLOCK_C)
+            score = closed[None, :] + matrix
+            best = tl.max(score, axis=1)
+            label = tl.min(tl.where(score == best[:, None], c[None, :], BLOCK_C), axis=1)
             star = settle(best)
-            now = (b.to(tl.int64) * T + step + at) * C + c
-            tl.store(
-                previous_ptr + now + C, label.to(tl.int8), mask=(c < C) & (0 * c + step + at + 1 < length)
-            )
+            now = (b.to(tl.int64) * T + step + at) * C + c[:, None]
+            further = (c[:, None] < C) & (0 * c[:, None] + step + at + 1 < length)
+            tl.store(previous_ptr + now + C, label[:, None].to(tl.int8), mask=further)
 
         tl.store(lasted_ptr + place, lasted, mask=mask)
-        tl.debug_barrier()  # what began is there for all warps
-        opened = tl.load(begun_ptr + rows_of_tile, mask=mask, other=FORBIDDEN)
         alive = hurdles - forbidding == column(hurdles, j, BLOCK_T - 1)[:, None]
         slot = ((step + j) % rows)[None, :] * C + c[:, None]
-        tl.store(window_ptr + slot, tl.where(alive, settle(opened + through[:, None]), FORBIDDEN), mask=mask)
+        tl.store(window_ptr + slot, tl.where(alive, settle(begun + through[:, None]), FORBIDDEN), mask=mask)
         tl.debug_barrier()
         shift = tl.max(star, axis=0)
         shift = tl.where(shift > FORBIDDEN, shift, 0)

@@ -1,7 +1,8 @@
 """Wide numbers `mantissa * 2**exponent`: float32 beside int32, for what float32 alone cannot hold.
 
-A mantissa is in [1, 2), or 0, and then the exponent is NOTHING. Weights multiply by one multiplication and
-one addition and are summed relative to their largest, so that only scores take an exponential, and nothing
+A *normal* mantissa is in [1, 2), or 0, and then the exponent is NOTHING. A *loose* one, of a product or sum,
+may be larger, and that of 0 has an exponent near NOTHING. Weights multiply by one multiplication and one
+addition and are summed relative to their largest, so that only scores take an exponential, and nothing
 takes a logarithm.
 
 Scores are read as *fixed-point* logarithms to base 2, int64 in units of `2**-FRACTION_BITS`: sums of them are

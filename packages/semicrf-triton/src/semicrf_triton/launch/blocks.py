@@ -70,7 +70,7 @@ class Blocks(NamedTuple):
     boundaries: Share
     lasting: Share  # posteriors of durations
     helpers: int  # warps that take posteriors
-    span: int = 256  # positions of a launch where segments may be longer
+    span: int = 256  # positions of a launch where segments may be longer; whole frames of them
 
     def tiled(self, tile: Tile) -> dict[str, int]:
         """The constants of a scan in such tiles, and how it is compiled."""
@@ -105,7 +105,8 @@ BLOCKS = (
 )
 """So much that all a step needs stays in registers; of 128 labels it does not, nor do posteriors of 64.
 
-Scans and posteriors of up to 64 labels by the clock of an H200 (`benchmarks.gpu.sweep`).
+Posteriors of up to 64 labels by the clock of an H200 (`benchmarks.gpu.sweep`), scans by the instructions and
+barriers that they take (`benchmarks.kernels`).
 """
 
 

@@ -90,8 +90,9 @@ def scan(
     of_scans = (empty(torch.int64) for _ in range(3))
     state = State(*of_scans, *(empty(torch.int64, classes) for _ in range(4)))
     behind = Behind(empty(torch.float32, longer, classes), empty(torch.int64, longer, classes))
-    tile = empty(torch.int64, 3 * blocks.scan.positions, blocks.classes)
-    tables = tables_of(found.weights, found.shape, found.kind, found.by_position, blocks)
+    tile = empty(torch.int64, 2 * blocks.scan.positions, blocks.classes)
+    reach = empty(torch.int8, blocks.classes, blocks.scan.positions)
+    tables = tables_of(found.weights, found.shape, found.kind, found.by_position, blocks, blocks.scan)
     sizes = (frames * frame, time, max_duration, classes)
     constants = {"DURATIONS": found.kind, **blocks.tiled(blocks.scan)}
     for origin in range(0, max(time, 1), span):
@@ -109,8 +110,8 @@ def scan(
                 **constants,
             )
         scan_kernel[(batch, directions)](
-            found.terms, found.weights, tables, found.opens, found.sums, found.passed, state, behind, tile,
-            origin, span, *sizes, BY_POSITION=found.by_position, CHUNK=blocks.chunk, **constants,
+            found.terms, found.weights, tables, found.opens, found.sums, found.passed, state, behind,
+            tile, reach, origin, span, *sizes, BY_POSITION=found.by_position, CHUNK=blocks.chunk, **constants,
         )  # fmt: skip
     if found.kind == BY_SEGMENT.value:
         unfit = ~(given.duration < math.inf).flatten(1).all(1)

@@ -1,4 +1,4 @@
-"""Tables of the weights that scans share."""
+"""Tables of the weights, or scores, that scans share."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ import torch
 import triton
 from torch import Tensor
 
-from semicrf_triton.kernels.tables import Tables, table_rows, tables_kernel
-from semicrf_triton.kernels.terms import BY_SEGMENT, BY_SEQUENCE, SHARED, Weights
-from semicrf_triton.launch.blocks import Blocks
+from semicrf_triton.kernels.fixed import Scores
+from semicrf_triton.kernels.tables import Tables, tables_kernel
+from semicrf_triton.kernels.terms import SHARED, Weights
+from semicrf_triton.launch.blocks import Blocks, Tile
 
 
 def tables_of(
-    weights: Weights, shape: tuple[int, int, int, int], kind: int, by_position: bool, blocks: Blocks
+    given: Weights | Scores, shape: tuple[int, ...], kind: int, by_position: bool, blocks: Blocks, tile: Tile
 ) -> Tables:
-    """The tables for scans in such blocks, filled.
+    """The tables for scans in such tiles, filled with what is given.
 
     Args:
         shape: B, T, K and C.
         kind: of durations.
         by_position: whether there is one transition for each boundary.
     """
-    batch, _, max_duration, classes = shape
-    tile, labels, device = blocks.scan, blocks.classes, weights.duration_m.device
+    _, time, max_duration, classes = shape
+    best = isinstance(given, Scores)
+    transition: Tensor = given.transition if isinstance(given, Scores) else given.transition_m
+    positions, labels = tile.positions, blocks.classes
+    rows = min(max_duration, time) + positions + 2 * tile.wide  # all that a tile may meet
 
-    def empty(dtype: torch.dtype, *shape: int) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=device)
+    def table(wanted: bool, dtype: torch.dtype, *shape: int) -> Tensor | None:
+        return torch.empty(shape, dtype=dtype, device=transition.device) if wanted else None
 
-    each, own = kind == BY_SEGMENT.value, batch if kind == BY_SEQUENCE.value else 1
-    rows = table_rows.fn(max_duration, tile.positions, tile.wide)
+    shared = kind == SHARED.value
     tables = Tables(
-        durations=None if each else empty(torch.int64, own, rows, labels),
-        near=empty(torch.int64, tile.positions, labels, tile.positions) if kind == SHARED.value else None,
-        matrix_m=None if by_position else empty(torch.float32, 2, labels, labels),
-        matrix_e=None if by_position else empty(torch.int32, 2, labels, labels),
+        durations=table(shared, torch.int64, rows, labels),
+        near=table(shared, torch.int64, positions, labels, positions),
+        matrix_m=table(not by_position, transition.dtype, 2, labels, labels),
+        matrix_e=table(not (by_position or best), torch.int32, 2, labels, labels),
     )
-    programs = max(1 if each else triton.cdiv(rows, tile.positions), tile.positions)
-    tables_kernel[(programs, own)](
-        weights, tables, max_duration, classes,
-        BY_POSITION=by_position, DURATIONS=kind, **blocks.sized(tile),
-    )  # fmt: skip
+    programs = max(triton.cdiv(rows, positions), positions)
+    if shared or not by_position:
+        tables_kernel[(programs,)](
+            given, tables, rows, max_duration, classes, BEST=best, **blocks.sized(tile)
+        )
     return tables

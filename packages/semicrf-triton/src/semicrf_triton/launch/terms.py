@@ -10,8 +10,8 @@ from torch import Tensor
 
 from semicrf_spec import Potentials
 from semicrf_spec.potentials import check_factored
+from semicrf_triton.kernels.fixed import fixed_kernel
 from semicrf_triton.kernels.terms import BY_SEGMENT, Terms, Weights, exp_kernel
-from semicrf_triton.kernels.viterbi import fixed_kernel
 
 BLOCK = 1024
 ALIGNMENT = 16

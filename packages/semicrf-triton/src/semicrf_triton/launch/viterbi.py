@@ -7,8 +7,10 @@ from torch import Tensor
 
 from semicrf_spec import Potentials
 from semicrf_spec.operators import NO_LABEL
+from semicrf_triton.kernels.fixed import Scores
 from semicrf_triton.kernels.viterbi import traceback_kernel, viterbi_kernel
 from semicrf_triton.launch.blocks import Blocks, blocks_for
+from semicrf_triton.launch.tables import tables_of
 from semicrf_triton.launch.terms import fixed_of, kind_of, terms_of
 
 POSITIONS = 128
@@ -26,15 +28,19 @@ def viterbi(given: Potentials[Tensor], *, blocks: Blocks | None = None) -> tuple
     device = given.emissions.device
     rows = max(min(time, max_duration + blocks.best.positions + blocks.best.wide), 1)
     window = torch.empty((batch, rows, classes), dtype=torch.int64, device=device)
-    tile = torch.empty((batch, 2 * blocks.best.positions, classes), dtype=torch.int64, device=device)
+    tile = torch.empty((batch, 2 * blocks.best.positions, blocks.classes), dtype=torch.int64, device=device)
+    reach = torch.empty((batch, blocks.classes, blocks.best.positions), dtype=torch.int8, device=device)
     lasted = torch.empty((batch, time, classes), dtype=torch.int32, device=device)
     previous = torch.empty((batch, time, classes), dtype=torch.int8, device=device)
     final = torch.empty(batch, dtype=torch.int32, device=device)
+    scores, kind = Scores(given.transition, fixed_of(given.duration)), kind_of(given.duration)
+    by_position = given.transition.ndim == 4
+    shape = (batch, time, max_duration, classes)
+    tables = tables_of(scores, shape, kind, by_position, blocks, blocks.best)
     viterbi_kernel[(batch,)](
-        terms_of(given), given.transition, fixed_of(given.duration), window, tile, lasted, previous, final,
+        terms_of(given), scores, tables, window, tile, reach, lasted, previous, final,
         rows, time, max_duration, classes,
-        BY_POSITION=given.transition.ndim == 4, DURATIONS=kind_of(given.duration),
-        **blocks.tiled(blocks.best),
+        BY_POSITION=by_position, DURATIONS=kind, **blocks.tiled(blocks.best),
     )  # fmt: skip
     labels = torch.full((batch, time), NO_LABEL, dtype=torch.int64, device=device)
     durations = torch.zeros_like(labels)
