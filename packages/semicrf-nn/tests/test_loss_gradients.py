@@ -28,6 +28,7 @@ OPTIONS = {
         "position_weight": torch.linspace(0.1, 2.0, 14).reshape(2, 7),
         "reduction": "token",
     },
+    "class weights, smoothed": {"class_weight": [1.0, 0.5, 3.0], "label_smoothing": 0.2},
     "cut off at both ends": {"left_censored": True, "right_censored": True},
 }
 

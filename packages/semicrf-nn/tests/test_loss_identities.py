@@ -63,6 +63,10 @@ OF = {
     "segments": {},
     "smoothed": {"label_smoothing": 0.2},
     "positions": {"position_weight": torch.linspace(0.5, 2.0, 3 * T).reshape(3, T)},
+    "smoothed positions": {
+        "label_smoothing": 0.2,
+        "position_weight": torch.linspace(0.5, 2.0, 3 * T).reshape(3, T),
+    },
 }
 
 
@@ -101,6 +105,17 @@ def test_a_smoothed_loss_lies_between_that_of_the_gold_and_that_of_all_alike(hea
     all_alike = p.log_partition - score_of_all
     assert_close(2.0 * half - plain, all_alike, FLOAT64_RELATIVE, scale=p.log_partition)
     assert (all_alike[:2] > plain[:2]).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"class_weight": torch.linspace(0.5, 2.0, C)}, {"supervision": "labels"}], ids=str
+)
+def test_whatever_the_loss_smoothing_takes_as_much_of_it_for_all_alike(p, gold, loss, options):
+    labels = gold.to_labels(fill=-100)
+    plain, half = (loss(labels, reduction="none", label_smoothing=e, **options) for e in (0.0, 0.5))
+    all_alike = p.uniform().cross_entropy(p)
+    assert (all_alike[:2] > 0.0).all()
+    assert_close(half, 0.5 * plain + 0.5 * all_alike, FLOAT64_RELATIVE)
 
 
 def test_weights_of_1_are_the_likelihood_of_each_position_by_itself(p, gold, loss):

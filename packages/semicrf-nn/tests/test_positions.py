@@ -137,7 +137,6 @@ def test_segments_weigh_as_their_labels_do():
         ({"class_weight": [1.0] * 4, "supervision": "none"}, r"supervision is 'none'; expected one of"),
         ({"position_weight": torch.ones(3)}, r"position_weight has shape \(3,\); expected \(3, 7\)"),
         ({"position_weight": torch.full((3, 7), torch.nan)}, r"position_weight\[0, 0\] is nan"),
-        ({"class_weight": [1.0] * 4, "label_smoothing": 0.1}, r"label_smoothing is for a likelihood of segm"),
     ],
 )
 def test_weights_that_cannot_be_are_named(weights, message):

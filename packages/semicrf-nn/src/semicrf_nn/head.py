@@ -212,8 +212,8 @@ class SemiMarkovCRFHead(nn.Module):
 
             supervision="segments":  -log p(segments), a run of one label taken as one segment
             supervision="labels":    -log of the summed p of every segmentation that agrees with the labels
-            label_smoothing=e:       1 - e times that, and e times the mean of -log p over all that is allowed
             weights of positions:    -sum_t w[t] log p(label at t),  w = class_weight[label] * position_weight
+            label_smoothing=e:       1 - e times that, and e times the mean of -log p over all that is allowed
 
         Args:
             hidden: as in `distribution`.
@@ -224,7 +224,8 @@ class SemiMarkovCRFHead(nn.Module):
             reduction: `"mean"` over sequences, `"token"` over positions and what they weigh, `"sum"`, or
                 `"none"` for `(B,)`, where impossible gold has an infinite loss.
             sequence_weight: `(B,)` weights, at least 0 and finite, which a mean is divided by; 1 if missing.
-            label_smoothing: in `[0, 1)`.
+            label_smoothing: in `[0, 1)`, of whichever loss: all segmentations that are allowed count alike,
+                whatever positions weigh.
             class_weight: `(C,)`, at least 0: what each label counts. A likelihood of segments has no parts by
                 label, so with this or the next the loss is that of positions by themselves, as
                 `SemiCRF.position_log_prob` has it, whatever the supervision.
@@ -241,8 +242,6 @@ class SemiMarkovCRFHead(nn.Module):
         distribution = self.distribution(hidden, lengths, **censored)
         weight = None if sequence_weight is None else torch.as_tensor(sequence_weight)
         if class_weight is not None or position_weight is not None:
-            if label_smoothing > 0.0:
-                raise ValueError("label_smoothing is for a likelihood of segmentations, not one of positions")
             check_one_of("supervision", supervision, get_args(Supervision))
             labels = _labels_of(distribution, labels_or_segments)
             log_probs = distribution.position_log_prob(labels)
@@ -250,16 +249,16 @@ class SemiMarkovCRFHead(nn.Module):
             each = -torch.where(counted > 0.0, counted * log_probs, 0.0)
             if reduction != "none":
                 check_possible_labels(labels, each)
-            losses = each.sum(1)
-            return reduced(losses, counted.sum(1), reduction, weight)
-        gold = _gold(distribution, labels_or_segments, supervision)
-        look = None if reduction == "none" else partial(check_possible, distribution, gold)
-        losses = -distribution._log_prob(gold, look)
+            losses, sizes = each.sum(1), counted.sum(1)
+        else:
+            gold = _gold(distribution, labels_or_segments, supervision)
+            look = None if reduction == "none" else partial(check_possible, distribution, gold)
+            losses, sizes = -distribution._log_prob(gold, look), distribution.lengths
         if label_smoothing > 0.0:
             with validation(False):  # they are distributions of the same sequences
                 spread = distribution.uniform().cross_entropy(distribution)
             losses = (1.0 - label_smoothing) * losses + label_smoothing * spread
-        return reduced(losses, distribution.lengths, reduction, weight)
+        return reduced(losses, sizes, reduction, weight)
 
     def parameter_norm(self, p: float = 2.0) -> Tensor:
         """`sum |parameter|**p` over transition, duration, start and end, but not the projection: a penalty.
