@@ -75,9 +75,12 @@ def compiled(job: tuple[int, str]) -> Compiled:
 def row(found: Compiled) -> list[str]:
     """A line of the table."""
     used = found.usage
-    loop = ", ".join(f"{count} {kind}" for kind, count in used.loop.most_common())
+    loops = "\n".join(
+        f"{loop.total()}: " + ", ".join(f"{count} {kind}" for kind, count in loop.most_common())
+        for loop in used.loops
+    )
     sizes = (used.registers, used.local, used.stack, used.shared)
-    return [found.name, found.target, *map(str, sizes), loop, "; ".join(found.faults) or "fine"]
+    return [found.name, found.target, *map(str, sizes), loops, "; ".join(found.faults) or "fine"]
 
 
 def main() -> int:
@@ -90,7 +93,9 @@ def main() -> int:
     chosen = parser.parse_args()
     numbers = [i for i, variant in enumerate(variants()) if chosen.only in variant.name]
     jobs = [(number, target) for number in numbers for target in chosen.target or TARGETS]
-    table = Table("kernel", "GPU", "registers", "local", "stack", "shared", "innermost loop", "verdict")
+    table = Table(
+        "kernel", "GPU", "registers", "local", "stack", "shared", "instructions of innermost loops", "verdict"
+    )
     table.title = f"Compiled ahead of time by Triton {triton.__version__}"
     faulty = 0
     with ProcessPoolExecutor() as pool:

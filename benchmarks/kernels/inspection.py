@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,20 @@ INSTRUCTION = re.compile(
 class Usage:
     """Registers of a thread, bytes of its stack (or registers spilled), other bytes, and instructions.
 
-    `loop` are those of the longest innermost loop, `barriers` the most that an innermost loop has.
+    `loops` are those of each innermost loop, the longest first.
     """
 
     registers: int
     stack: int
     local: int
     shared: int
-    barriers: int
-    loop: Counter[str] = field(default_factory=Counter)
-    all: Counter[str] = field(default_factory=Counter)
+    loops: list[Counter[str]]
+    all: Counter[str]
+
+    @property
+    def barriers(self) -> int:
+        """The most that an innermost loop has."""
+        return max((loop["barrier"] for loop in self.loops), default=0)
 
 
 def compile_for(variant: Variant, target: GPUTarget) -> Any:
@@ -102,16 +106,8 @@ def usage(variant: Variant, target: GPUTarget) -> Usage:
             for name in ("REG", "STACK", "LOCAL")
         )
         loops = innermost_sass(code)
-    each = [counted(loop) for loop in loops]
-    return Usage(
-        registers,
-        stack,
-        local,
-        shared,
-        barriers=max((loop["barrier"] for loop in each), default=0),
-        loop=max(each, key=Counter.total, default=Counter()),
-        all=counted(code),
-    )
+    longest_first = sorted((counted(loop) for loop in loops), key=Counter.total, reverse=True)
+    return Usage(registers, stack, local, shared, longest_first, counted(code))
 
 
 def tool(option: str, cubin: Path) -> str:

@@ -11,7 +11,7 @@ from triton import language as tl
 from semicrf_triton.kernels.wide import (
     LARGEST_EXPONENT,
     NOTHING,
-    add_wide,
+    add_loose,
     exp_wide,
     fixed_point,
     load_scores,
@@ -61,7 +61,8 @@ def sum_kernel(mantissa_ptr, exponent_ptr, by_sum_ptr, by_add_ptr, power_ptr, N:
     total, power = tl.zeros([], tl.float32), tl.full([], NOTHING, tl.int32)
     for k in range(N):
         m, e = normal(tl.load(mantissa_ptr + k), tl.load(exponent_ptr + k))
-        total, power = add_wide(total, power, m, e)
+        total, power = add_loose(total, power, m, e)
+    total, power = normal(total, power)
     tl.store(by_add_ptr, total)
     tl.store(power_ptr + 1, power)
 

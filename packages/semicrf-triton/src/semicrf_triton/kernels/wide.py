@@ -128,13 +128,6 @@ def add_loose(mantissa, exponent, other_mantissa, other_exponent):
 
 
 @triton.jit
-def add_wide(mantissa, exponent, other_mantissa, other_exponent):
-    """The sum of two."""
-    total, top = add_loose(mantissa, exponent, other_mantissa, other_exponent)
-    return normal(total, top)
-
-
-@triton.jit
 def packed(mantissa, exponent):
     """Both in one int64, so that they travel between warps at once."""
     bits = mantissa.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF
