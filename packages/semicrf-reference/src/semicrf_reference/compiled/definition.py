@@ -11,6 +11,7 @@ from semicrf_reference.compiled.jit import jit
 from semicrf_reference.compiled.rows import dot_wide
 from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
+from semicrf_reference.compiled.tape import entry_of, skip_lost
 from semicrf_reference.compiled.wide import add, normal, power_of_two
 
 
@@ -44,18 +45,20 @@ def close_exactly(window, reach, c):
     """The sum of `close` for one label from its definition; the tape is written anew."""
     count_waiting(window)
     start, first = window.marks[STOP] - reach, window.weights.shape[1] - reach
+    count = reach + 1 - window.shortest[c]
     mantissas, exponents = window.mantissas[c], window.exponents[c]
     weights, powers = window.weight_mantissas[c], window.weight_exponents[c]
-    total, ending = dot_wide(mantissas, exponents, start, weights, powers, first, window.products[:reach])
+    total, ending = dot_wide(mantissas, exponents, start, weights, powers, first, window.products[:count])
     if total == 0.0:
         return 0.0, 0.0
     highest = -math.inf
-    for k in range(start, start + reach):
+    for k in range(start, start + count):
         highest = max(highest, exponents[k] if mantissas[k] > 0.0 else -math.inf)
     # relative to the largest that may end now, unless another would be too large for the tape
     top = max(ending, highest - CEILING_EXPONENT)
-    for k in range(start, start + reach):
-        window.tape[c, k] = mantissas[k] * power_of_two(exponents[k] - top)
+    for k in range(start, start + count):
+        window.tape[c, k] = entry_of(mantissas[k], exponents[k] - top)
+    skip_lost(window, c, start, start + count)
     window.reference[c] = top + window.drift[c]
     return normal(total * window.gain[c], ending + window.drift[c])
 

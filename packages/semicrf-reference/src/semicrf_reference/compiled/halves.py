@@ -17,18 +17,16 @@ from semicrf_reference.compiled.chain import offset_of
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import PRODUCT_EXPONENT, add_outer, dot, multiply_linear, row_sum
-from semicrf_reference.compiled.state import CLOSED, STAR, STOP
+from semicrf_reference.compiled.state import CLOSED, SAFE_DOT, STAR
 from semicrf_reference.compiled.tally import add_tally, count
-from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, add, exponent_of, normal, power_of_two
+from semicrf_reference.compiled.tape import open_row
+from semicrf_reference.compiled.wide import FLOOR, add, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
 
 ROUNDING = 2.0**-38
 """What is left of probabilities, added up and taken off again, is less: relative to their sum, or to 1."""
-
-TAPE_EXPONENT = -300.0
-"""Exponents of the largest entry of a tape from which on what it has lost is nothing beside it."""
 
 
 @inlined
@@ -239,33 +237,21 @@ def join(forward, window, half, backward, back_window, back_half):
 
 
 @jit
-def largest_exponent(row, first, last):
-    """Of the entries `first .. last - 1`."""
-    largest = 0.0
-    for k in range(first, last):
-        largest = max(largest, row[k])
-    return exponent_of(largest)
-
-
-@jit
 def crossing(window, half, back_window, back_half, c):
     """The weight of the segments of one label that begin in the first half and end in the second."""
     max_duration = window.weights.shape[1]
-    steps, back_steps = half.length - back_half.first, back_half.first
-    reach, back_reach = min(max_duration, steps), min(max_duration, back_steps)
-    if window.newest[c] < steps - reach or back_window.newest[c] < back_steps - back_reach:
-        return 0.0, 0.0
-    stop, back_stop = window.marks[STOP], back_window.marks[STOP]
-    size = largest_exponent(window.tape[c], stop - reach, stop)
-    back_size = largest_exponent(back_window.tape[c], back_stop - back_reach, back_stop)
-    small, back_small = power_of_two(-size), power_of_two(-back_size)
+    reach, back_reach = min(max_duration, half.length - back_half.first), min(max_duration, back_half.first)
+    live, top = open_row(window, reach, c)
+    back_live, back_top = open_row(back_window, back_reach, c)
     total = 0.0
-    for d in range(1, min(reach, max_duration - 1) + 1):
-        ends = min(back_reach, max_duration - d)
-        ending = dot(back_window.tape[c], back_stop - ends, window.weights[c], max_duration - d - ends, ends)
-        total += (window.tape[c, stop - d] * small) * (ending * back_small)
-    if total >= SAFE_SUM and min(size, back_size) >= TAPE_EXPONENT:
-        exponent = window.reference[c] + back_window.reference[c] - window.best_exponent[c]
-        weight = total * window.gain[c] * back_window.gain[c]
-        return normal(weight, exponent + size + back_size)
+    for d in range(1, min(live, max_duration - 1) + 1):
+        ends = min(back_live, max_duration - d)
+        first = max_duration - ends
+        ending = dot(back_window.products, first, window.weights[c], first - d, ends)
+        total += window.products[max_duration - d] * ending
+    if total >= SAFE_DOT:
+        exponent = top + window.drift[c] + back_top + back_window.drift[c] - window.best_exponent[c]
+        return normal(total * window.gain[c] * back_window.gain[c], exponent)
+    if live == 0 or back_live == 0:
+        return 0.0, 0.0
     return crossing_exactly(window, back_window, c, reach, back_reach)

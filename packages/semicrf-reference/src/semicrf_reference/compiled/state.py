@@ -27,8 +27,17 @@ STOP, WAITING, START, REACHED = range(4)
 the first of them, where its window begins on the tape and which entry of the tally it reaches."""
 
 CEILING_EXPONENT = 500.0
-"""Entries of the tape stay below 2 to it: so far above the reference may be what begins, and no farther, or
-weights of durations that are too small for float64 would be missed."""
+"""Entries of the tape stay below 2 to it: so far above the reference may be what begins."""
+
+SAFE_DOT = 2.0**-120
+"""A sum of a million products of tape and weights has, at or above it, lost nothing to what is left out."""
+
+LOWEST_FACTOR = 2.0**-700
+"""What the tape is multiplied with is 0 below it: times the largest entry that is nothing beside SAFE_DOT."""
+
+LOWEST_ENTRY = 2.0**-300
+"""Entries of the tape below it are 0, so that no product is subnormal, which some processors take a hundred
+times as long for."""
 
 NO_REFERENCE = -(2.0**60)
 """The reference of a label without open segments: whatever begins is far above it."""
@@ -68,9 +77,9 @@ class Chain(NamedTuple):
 class Window(NamedTuple):
     """The open segments of one scan; rows have an entry a label.
 
-    `newest` is the step of the last segment that began, `cleared` that from which on segments have not been
-    forbidden again. What float64 cannot hold of weights and tape is kept as wide numbers too, for
-    sums by definition: an entry weighs `mantissas * gain * 2**(exponents + drift)`.
+    What float64 cannot hold of weights and tape is kept as wide numbers too: a segment weighs
+    `mantissas * gain * 2**(exponents + drift)`. From these it comes on the tape at the step at which it may
+    first end, as until then it may be as far above the others as it likes.
     """
 
     weights: Array  # (C, K)
@@ -85,11 +94,16 @@ class Window(NamedTuple):
     best_exponent: Array  # of the durations, to which their weights are relative
     toll: Array  # what a segment pays when it begins
     toll_exponent: Array
-    entry: Array  # what begins now, as on the tape
+    entry: Array  # what comes on the tape now
     dots: Array  # of tape and weights, 0 where that did not serve
     products: Array  # (K,)
-    newest: Array
-    cleared: Array
+    shortest: Array  # the least duration of any weight, 1 where there is none
+    longest: Array  # the largest, 0 where there is none
+    begun: Array  # the step of the last segment that began, -1 where none is open
+    ripe: Array  # the step at which the last one began of those that may end, -1 where there is none
+    cleared: Array  # the step from which on segments have not been forbidden again
+    oldest: Array  # the place on the tape before which every entry is 0
+    live: Array  # how many entries are not left out of the sum at this step
     shares: Array  # (BLOCK, C)
     tally: Array  # (C, K), as weights
     marks: Array
@@ -148,7 +162,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (BLOCK, classes),
         (1, longest),
     )
-    integers = (np.empty((2, classes), np.int64), np.empty(4, np.int64))
+    integers = (np.empty((7, classes), np.int64), np.empty(4, np.int64))
     return (*map(np.empty, shapes), *integers)
 
 
@@ -177,8 +191,8 @@ def window_in(state):
     products, steps, marks = state[15:]
     return Window(
         weights, weight_mantissas, weight_exponents, tape, mantissas, exponents, rows[5], rows[6], rows[7],
-        rows[8], rows[9], rows[10], rows[11], rows[12], products[0], steps[0], steps[1], shares,
-        tally, marks,
+        rows[8], rows[9], rows[10], rows[11], rows[12], products[0], steps[0], steps[1], steps[2],
+        steps[3], steps[4], steps[5], steps[6], shares, tally, marks,
     )  # fmt: skip
 
 

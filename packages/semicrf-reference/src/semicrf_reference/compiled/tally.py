@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.state import BLOCK, REACHED, START, STOP, WAITING
+from semicrf_reference.compiled.state import BLOCK, LOWEST_FACTOR, REACHED, START, STOP, WAITING
 
 
 @inlined
@@ -24,7 +24,8 @@ def count(window, steps, ending):
         window.marks[START] = window.marks[STOP] - window.weights.shape[1]
         window.marks[REACHED] = max(0, window.weights.shape[1] - steps)
     for c in range(ending.size):
-        window.shares[waiting, c] = ending[c] / window.dots[c] if window.dots[c] > 0.0 else 0.0
+        share = ending[c] / window.dots[c] if window.dots[c] > 0.0 else 0.0
+        window.shares[waiting, c] = share if share >= LOWEST_FACTOR else 0.0
     window.marks[WAITING] = waiting + 1
     if waiting + 1 == BLOCK:
         count_waiting(window)
@@ -36,16 +37,19 @@ def count_waiting(window):
     waiting, window.marks[WAITING] = window.marks[WAITING], 0
     if waiting == 0:
         return
-    start, reached = window.marks[START], window.marks[REACHED]
+    start = window.marks[START]
     for c in range(window.tape.shape[0]):
+        tally = window.tally[c, : window.tally.shape[1] + 1 - window.shortest[c]]
+        reached = max(window.marks[REACHED], window.oldest[c] - start)
+        first = min(reached, tally.size)
         if waiting == BLOCK:
-            add_block(window.shares, c, window.tape[c], start, window.tally[c], reached)
+            add_block(window.shares, c, window.tape[c], start, tally, first)
         else:
             for j in range(waiting):
-                add_scaled(window.shares[j, c], window.tape[c], start + j, window.tally[c], reached)
+                add_scaled(window.shares[j, c], window.tape[c], start + j, tally, first)
         for j in range(1, waiting):  # what only the later ones reach
-            for k in range(max(0, reached - j), reached):
-                window.tally[c, k] += window.shares[j, c] * window.tape[c, start + j + k]
+            for k in range(max(0, reached - j), first):
+                tally[k] += window.shares[j, c] * window.tape[c, start + j + k]
 
 
 @inlined

@@ -8,8 +8,9 @@ so an emission is one multiplication a label, not one a segment, and the sum ove
 with `weights[c]`, the exponentials of the duration scores from the longest to the shortest. These are
 relative to the largest duration score of the label, which a segment pays when it begins.
 
-Entries of the tape that are far below the reference become 0. Where so little of a sum is left that it may
-matter, it is taken once more from its definition, in wide numbers, and the tape is written anew around it.
+Entries of the tape that are far below the reference become 0, and those before the oldest that is not are
+looked at no more. Where so little of a sum is left that it may matter, it is taken once more from its
+definition, in wide numbers, and the tape is written anew around it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import dot, move_to_front
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
+    LOWEST_FACTOR,
     NO_REFERENCE,
+    SAFE_DOT,
     STOP,
     WAITING,
 )
 from semicrf_reference.compiled.tally import count_waiting
-from semicrf_reference.compiled.wide import SAFE_SUM, exp_wide, exponent_of, power_of_two
+from semicrf_reference.compiled.tape import entry_of, skip_lost
+from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two
 
 CEILING = 2.0**CEILING_EXPONENT
 FARTHEST_DRIFT = 2.0**40
@@ -45,7 +49,7 @@ def clear(window):
         for k in range(max_duration):
             window.tally[c, k] = 0.0
         window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
-        window.newest[c], window.cleared[c] = -1, 0
+        window.begun[c], window.ripe[c], window.cleared[c], window.oldest[c] = -1, -1, 0, 0
 
 
 @jit
@@ -67,31 +71,56 @@ def read_durations(window, duration, length):
         for k in range(max_duration):
             window.weight_exponents[c, k] -= window.best_exponent[c]
             exponent = window.weight_exponents[c, k]
-            window.weights[c, k] = window.weight_mantissas[c, k] * power_of_two(exponent)
+            weight = window.weight_mantissas[c, k] * power_of_two(exponent)
+            window.weights[c, k] = weight if weight >= LOWEST_FACTOR else 0.0
+        window.shortest[c], window.longest[c] = 1, 0
+        for d in range(max_duration, 0, -1):
+            if window.weight_mantissas[c, max_duration - d] > 0.0:
+                window.shortest[c], window.longest[c] = d, max(d, window.longest[c])
 
 
 @inlined
 def enter(window, begin, step, star, lift, scale):
-    """Segments of every label begin, each weighing `star * 2**(lift + scale)` and its toll."""
+    """Segments of every label begin, each weighing `star * 2**(lift + scale)` and its toll.
+
+    On the tape come those that may end at this step, and might not before: where single positions are
+    segments these, else older ones.
+    """
     place = next_place(window)
     set_toll(window, begin, step)
-    highest = 0.0
     for c in range(star.size):
         weight = star[c] * window.toll[c] / window.gain[c]
         shift = exponent_of(weight)
         exponent = shift + lift[c] + scale + window.toll_exponent[c]
         window.mantissas[c, place] = weight * power_of_two(-shift)
         window.exponents[c, place] = exponent - window.drift[c]
-        window.entry[c] = weight * power_of_two(exponent - shift - window.reference[c])
+        window.entry[c] = entry_of(weight, exponent - shift - window.reference[c])
+        window.begun[c] = step if weight > 0.0 else window.begun[c]
+    window.marks[STOP] = place + 1
+    for c in range(star.size):
+        if window.shortest[c] > 1:
+            window.entry[c] = ripe_entry(window, c, step)
+        else:
+            window.ripe[c] = window.begun[c]
+    highest = 0.0
+    for c in range(star.size):
         highest = max(highest, window.entry[c])
     if highest > CEILING:
         for c in range(star.size):
-            window.entry[c] = rebase(window, c, place)
+            window.entry[c] = rebase(window, c)
     for c in range(star.size):
-        window.tape[c, place] = window.entry[c]
-        if star[c] != 0.0 and window.toll[c] != 0.0:
-            window.newest[c] = step
-    window.marks[STOP] = place + 1
+        window.tape[c, max(window.marks[STOP] - window.shortest[c], 0)] = window.entry[c]
+
+
+@jit
+def ripe_entry(window, c, step):
+    """The entry of those segments of one label that may first end at this step."""
+    begun, place = step + 1 - window.shortest[c], window.marks[STOP] - window.shortest[c]
+    if begun < 0 or window.mantissas[c, place] == 0.0:
+        return 0.0
+    window.ripe[c] = begun
+    above = window.exponents[c, place] + window.drift[c] - window.reference[c]
+    return entry_of(window.mantissas[c, place], above)
 
 
 @inlined
@@ -113,22 +142,28 @@ def next_place(window):
         move_to_front(window.tape, stop, kept)
         move_to_front(window.mantissas, stop, kept)
         move_to_front(window.exponents, stop, kept)
+        for c in range(window.oldest.size):
+            window.oldest[c] = max(0, window.oldest[c] - (stop - kept))
         stop = kept
     return stop
 
 
 @jit
-def rebase(window, c, place):
-    """The entry of one label; where it would be above the ceiling it becomes the reference."""
-    m, e = window.mantissas[c, place], window.exponents[c, place] + window.drift[c]
-    above = e - window.reference[c]
-    if m == 0.0 or m * power_of_two(above) <= CEILING:
-        return m * power_of_two(above)
+def rebase(window, c):
+    """The entry of one label; where it is above the ceiling it becomes the reference."""
+    if window.entry[c] <= CEILING:
+        return window.entry[c]
     count_waiting(window)
-    for k in range(max(0, place - window.weights.shape[1]), place):
-        window.tape[c, k] *= power_of_two(-above)
-    window.reference[c] = e
-    return m
+    stop = window.marks[STOP]
+    place = stop - window.shortest[c]
+    reference = window.exponents[c, place] + window.drift[c]
+    below = window.reference[c] - reference
+    first = max(window.oldest[c], stop - window.weights.shape[1])
+    for k in range(first, place):
+        window.tape[c, k] = entry_of(window.tape[c, k], below)
+    skip_lost(window, c, first, place)
+    window.reference[c] = reference
+    return window.mantissas[c, place]
 
 
 @inlined
@@ -172,15 +207,16 @@ def cut(window, step):
 @jit
 def forbid(window, step, c):
     """Every open segment of a label is lost."""
-    cleared, newest = window.cleared[c], window.newest[c]
-    window.cleared[c], window.newest[c] = step + 1, -1
+    cleared, begun = window.cleared[c], window.begun[c]
+    window.cleared[c], window.begun[c], window.ripe[c] = step + 1, -1, -1
     window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
-    if newest < 0:  # there is none
+    if begun < 0:  # there is none
         return
     count_waiting(window)
     stop = window.marks[STOP]
     for k in range(max(0, stop - (step + 1 - cleared), stop - window.weights.shape[1]), stop):
         window.tape[c, k] = window.mantissas[c, k] = 0.0
+    window.oldest[c] = stop
 
 
 @inlined
@@ -191,18 +227,22 @@ def close(window, terms, step, values, exponents):
     """
     max_duration = window.weights.shape[1]
     reach = min(max_duration, step + 1)
-    start = window.marks[STOP] - reach
+    stop = window.marks[STOP]
     doubtful = False
     for c in range(values.size):
-        total = dot(window.weights[c], max_duration - reach, window.tape[c], start, reach)
-        window.dots[c] = total
-        doubtful |= total < SAFE_SUM and window.newest[c] > step - reach
+        oldest = min(min(reach, window.longest[c]), stop - window.oldest[c])
+        window.live[c] = max(oldest - window.shortest[c] + 1, 0)
+    for c in range(values.size):
+        live = window.live[c]
+        past = live + window.shortest[c] - 1
+        window.dots[c] = dot(window.weights[c], max_duration - past, window.tape[c], stop - past, live)
+        doubtful |= window.dots[c] < SAFE_DOT and window.ripe[c] > step - min(reach, window.longest[c])
     for c in range(values.size):
         values[c] = window.dots[c] * window.gain[c]
         exponents[c] = window.reference[c]
     if doubtful:
         for c in range(values.size):
-            if window.dots[c] < SAFE_SUM and window.newest[c] > step - reach:
+            if window.dots[c] < SAFE_DOT and window.ripe[c] > step - min(reach, window.longest[c]):
                 values[c], exponents[c] = close_exactly(window, reach, c)
                 window.dots[c] = 0.0
     finish(terms.finish, step, values, exponents)
