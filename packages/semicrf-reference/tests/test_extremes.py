@@ -313,3 +313,21 @@ def test_what_cannot_be_avoided_leaves_finite_posteriors(mask, max_duration):
         assert not compiled.log_partition(**terms).isnan().any()
         for name, counts in compiled.posteriors(**terms)._asdict().items():
             assert counts.isfinite().all(), (seed, name)
+
+
+@pytest.mark.parametrize("sharpness", [3.0, 30.0])
+@pytest.mark.parametrize(("least", "most"), [(1, 12), (9, 40), (40, 40)])
+def test_labels_may_have_a_least_duration_where_scores_are_sharp(sharpness, least, most):
+    """What began last outweighs what may end by thousands of nats; every other label has other limits."""
+    potentials = random_potentials(2, 330, 40, 4, seed=76, scale=sharpness, lengths=[330, 190])
+    duration, lasting = potentials.duration.copy(), np.arange(1, 41)
+    duration[(lasting < least) | (lasting > most), ::2] = -np.inf
+    assert_backends_agree(tensors(with_terms(potentials, duration=duration)))
+
+
+@pytest.mark.parametrize("mean", [2.0, 20.0])
+def test_the_weights_of_durations_may_span_thousands_of_nats(mean):
+    potentials = random_potentials(1, 400, 90, 3, seed=77, scale=3.0)
+    lasting = np.arange(1.0, 91.0)[:, None]
+    poisson = lasting * math.log(mean) - np.log(lasting).cumsum(0)
+    assert_backends_agree(tensors(with_terms(potentials, duration=10 * poisson + np.zeros((1, 3)))))

@@ -40,6 +40,13 @@ def one_duration(rng, duration):
     return np.where(np.arange(duration.shape[-2])[:, None] == allowed, duration, -np.inf)
 
 
+def limited(rng, duration):
+    """Every label with a least and a largest duration of its own."""
+    limits = np.sort(rng.integers(0, duration.shape[-2], size=(2, duration.shape[-1])), axis=0)
+    lasting = np.arange(duration.shape[-2])[:, None]
+    return np.where((lasting >= limits[0]) & (lasting <= limits[1]), duration, -np.inf)
+
+
 def one_after_the_other(transition):
     """Each label reachable from itself and the one before it only."""
     steps = np.arange(transition.shape[-1])
@@ -66,6 +73,8 @@ def random_batch(seed):
         terms["emissions"] = stretches(rng, terms["emissions"])
     if rng.random() < 0.2:
         terms["duration"] = one_duration(rng, terms["duration"])
+    elif rng.random() < 0.2:
+        terms["duration"] = limited(rng, terms["duration"])
     if rng.random() < 0.2:
         terms["transition"] = one_after_the_other(terms["transition"])
     return {name: torch.from_numpy(np.asarray(term)) for name, term in terms.items()}
