@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.definition import arrive_exactly
-from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.jit import inlined, jit, larger, smaller
 from semicrf_reference.compiled.rows import apply_matrix
 from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
 from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two, two_sum
@@ -24,14 +24,14 @@ def read_matrix(chain, transition):
         for i in range(weights.size):
             mantissas[i], powers[i] = exp_wide(weights[i])
         for i in range(weights.size):
-            top = max(top, powers[i] if mantissas[i] > 0.0 else -math.inf)
+            top = larger(top, powers[i] if mantissas[i] > 0.0 else -math.inf)
     scale = top if top > -math.inf else 0.0
     for c in range(chain.star.size):
         weights, mantissas, powers = chain.matrix[c], chain.mantissas[c], chain.powers[c]
         for i in range(weights.size):
             weight = mantissas[i] * power_of_two(powers[i] - scale)
             weights[i] = weight if weight >= FLOOR else 0.0
-            lowest = min(lowest, weights[i] if mantissas[i] > 0.0 else math.inf)
+            lowest = smaller(lowest, weights[i] if mantissas[i] > 0.0 else math.inf)
     chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
 
 
@@ -43,7 +43,7 @@ def arrive(terms, chain, step):
         scale = -math.inf
         for c in range(chain.star.size):
             chain.star[c], chain.lift[c] = exp_wide(terms.start[c])
-            scale = max(scale, chain.lift[c] if chain.star[c] > 0.0 else -math.inf)
+            scale = larger(scale, chain.lift[c] if chain.star[c] > 0.0 else -math.inf)
         scale = scale if scale > -math.inf else 0.0
         for c in range(chain.star.size):
             chain.lift[c] -= scale
@@ -55,7 +55,7 @@ def arrive(terms, chain, step):
     apply_matrix(chain.matrix, chain.linear, chain.star)
     for c in range(chain.star.size):
         chain.lift[c] = 0.0
-        lowest = min(lowest, chain.star[c])
+        lowest = smaller(lowest, chain.star[c])
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
     if lowest < SAFE_SUM:
         exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
@@ -85,8 +85,8 @@ def level_of(scores, first, count):
     below, above = -math.inf, math.inf
     for c in range(first, first + count):
         score = np.float64(scores[c])
-        below = max(below, score if score <= 0.0 else -math.inf)
-        above = min(above, score if score > 0.0 else math.inf)
+        below = larger(below, score if score <= 0.0 else -math.inf)
+        above = smaller(above, score if score > 0.0 else math.inf)
     level = below if -below <= above else above
     return level if level > -math.inf else 0.0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import jit
+from semicrf_reference.compiled.jit import jit, larger
 from semicrf_reference.compiled.rows import dot_wide
 from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
@@ -53,7 +53,7 @@ def close_exactly(window, reach, c):
         return 0.0, 0.0
     highest = -math.inf
     for k in range(start, start + count):
-        highest = max(highest, exponents[k] if mantissas[k] > 0.0 else -math.inf)
+        highest = larger(highest, exponents[k] if mantissas[k] > 0.0 else -math.inf)
     # relative to the largest that may end now, unless another would be too large for the tape
     top = max(ending, highest - CEILING_EXPONENT)
     for k in range(start, start + count):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import apart, inlined, jit
+from semicrf_reference.compiled.jit import apart, inlined, jit, larger
 from semicrf_reference.compiled.problem import Array, Problem
 from semicrf_reference.compiled.state import BLOCK
 from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two, two_sum
@@ -113,7 +113,7 @@ def read_weights(lanes, transition, duration, start, end):
     """Exponentials of what all positions share, relative to powers of two. Returns whether lanes serve."""
     scale = -math.inf
     for i in range(len(transition)):
-        scale = max(scale, top_exponent(transition[i]))
+        scale = larger(scale, top_exponent(transition[i]))
     scale = scale if scale > -math.inf else 0.0  # single positions need none
     good = True
     for i in range(len(transition)):
@@ -137,7 +137,7 @@ def top_exponent(scores):
     top = -math.inf
     for c in range(scores.size):
         weight, exponent = exp_wide(scores[c])
-        top = max(top, exponent if weight > 0.0 else -math.inf)
+        top = larger(top, exponent if weight > 0.0 else -math.inf)
     return top
 
 

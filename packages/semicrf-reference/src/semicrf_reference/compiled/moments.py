@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semicrf_reference.compiled.chain import level_of
-from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
+from semicrf_reference.compiled.jit import inlined, jit, kernel, larger, summed
 from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.scan import is_cut
@@ -103,7 +103,7 @@ def share_out(scores, first, more, first_more, count, shares):
     first, first_more = np.uint64(first), np.uint64(first_more)
     top = -math.inf
     for k in range(np.uint64(count)):
-        top = max(top, scores[first + k] + more[first_more + k])
+        top = larger(top, scores[first + k] + more[first_more + k])
     if top == -math.inf:
         return top
     total = 0.0

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, jit, summed
+from semicrf_reference.compiled.jit import inlined, jit, larger, smaller, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
 PRODUCT_EXPONENT = 1000.0
@@ -22,12 +22,12 @@ def linear_row(values, exponents, linear):
     top, lowest = -math.inf, math.inf
     for c in range(values.size):
         size = exponents[c] + exponent_of(values[c])
-        top = max(top, size if values[c] > 0.0 else -math.inf)
+        top = larger(top, size if values[c] > 0.0 else -math.inf)
     scale = top if top > -math.inf else 0.0
     for c in range(values.size):
         linear[c] = values[c] * power_of_two(exponents[c] - scale)
     for c in range(values.size):
-        lowest = min(lowest, linear[c] if values[c] > 0.0 else math.inf)
+        lowest = smaller(lowest, linear[c] if values[c] > 0.0 else math.inf)
     return scale, lowest >= FLOOR
 
 
@@ -63,7 +63,7 @@ def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
     for k in range(np.uint64(products.size)):
         size = a_exponents[a_first + k] + b_exponents[b_first + k]
         products[k] = size if a[a_first + k] * b[b_first + k] > 0.0 else -math.inf
-        top = max(top, products[k])
+        top = larger(top, products[k])
     scale = top if top > -math.inf else 0.0
     for k in range(np.uint64(products.size)):
         products[k] = a[a_first + k] * b[b_first + k] * power_of_two(products[k] - scale)

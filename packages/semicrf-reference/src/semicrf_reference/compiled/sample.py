@@ -8,7 +8,7 @@ import numpy as np
 
 from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.halves import KEEPING
-from semicrf_reference.compiled.jit import inlined, jit, kernel
+from semicrf_reference.compiled.jit import inlined, jit, kernel, larger
 from semicrf_reference.compiled.moments import MEANS, OPEN, TOP, VALUES, Means, Open, scan_forward, values_of
 from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers
 from semicrf_reference.compiled.scan import begin_scan, is_cut, scan
@@ -53,7 +53,7 @@ def draw_label(half, at, scores, uniform, weights, exponents):
         onward, exponent = exp_wide(scores[c])
         weights[c], exponent = normal(m * onward, e + exponent)
         exponents[c] = exponent
-        top = max(top, exponent if weights[c] > 0.0 else -math.inf)
+        top = larger(top, exponent if weights[c] > 0.0 else -math.inf)
     total = 0.0
     for c in range(weights.size):
         weights[c] *= power_of_two(exponents[c] - top) if weights[c] > 0.0 else 0.0

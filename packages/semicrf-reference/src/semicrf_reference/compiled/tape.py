@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.jit import inlined, jit, larger
 from semicrf_reference.compiled.state import LOWEST_ENTRY, STOP
 from semicrf_reference.compiled.wide import power_of_two
 
@@ -35,7 +35,7 @@ def open_row(window, reach, c):
     top = -math.inf
     for d in range(1, reach + 1):
         exponent = window.exponents[c, stop - d]
-        top = max(top, exponent if window.mantissas[c, stop - d] > 0.0 else -math.inf)
+        top = larger(top, exponent if window.mantissas[c, stop - d] > 0.0 else -math.inf)
     live = 0
     for d in range(1, reach + 1):
         weight = entry_of(window.mantissas[c, stop - d], window.exponents[c, stop - d] - top)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
+from semicrf_reference.compiled.jit import inlined, jit, kernel, larger, summed
 from semicrf_reference.compiled.problem import DECODING, TERMS
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.terms import forward_terms, read_ending
@@ -107,7 +107,7 @@ def grow(tape, first, emission, weights, first_weight, count):
     best = -math.inf
     for k in range(np.uint64(count)):
         tape[np.uint64(first) + k] += emission
-        best = max(best, tape[np.uint64(first) + k] + weights[np.uint64(first_weight) + k])
+        best = larger(best, tape[np.uint64(first) + k] + weights[np.uint64(first_weight) + k])
     return best
 
 

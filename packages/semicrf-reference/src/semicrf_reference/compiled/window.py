@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.definition import close_exactly
-from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.jit import inlined, jit, larger, smaller
 from semicrf_reference.compiled.rows import dot, move_to_front
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
@@ -66,7 +66,7 @@ def read_durations(window, duration, length):
             m, e = exp_wide(duration[d, c] if d < rows else -math.inf)
             k = max_duration - 1 - d
             window.weight_mantissas[c, k], window.weight_exponents[c, k] = m, e
-            best = max(best, e if m > 0.0 else -math.inf)
+            best = larger(best, e if m > 0.0 else -math.inf)
         window.best_exponent[c] = best if best > -math.inf else 0.0
         for k in range(max_duration):
             window.weight_exponents[c, k] -= window.best_exponent[c]
@@ -104,7 +104,7 @@ def enter(window, begin, step, star, lift, scale):
             window.ripe[c] = window.begun[c]
     highest = 0.0
     for c in range(star.size):
-        highest = max(highest, window.entry[c])
+        highest = larger(highest, window.entry[c])
     if highest > CEILING:
         for c in range(star.size):
             window.entry[c] = rebase(window, c)
@@ -171,14 +171,14 @@ def advance(window, chain, step, offset):
     """Every open segment grows by one position, of which the emissions begin at `offset`."""
     lowest, farthest = 0.0, 0.0
     for c in range(window.gain.size):
-        lowest = min(lowest, chain.emissions[offset + c])
+        lowest = smaller(lowest, chain.emissions[offset + c])
     for c in range(window.gain.size):
         grown = window.gain[c] * chain.growth[offset + c]
         shift = exponent_of(grown)
         window.gain[c] = grown * power_of_two(-shift)
         window.reference[c] += chain.growth_exponents[offset + c] + shift
         window.drift[c] += chain.growth_exponents[offset + c] + shift
-        farthest = max(farthest, abs(window.drift[c]))
+        farthest = larger(farthest, abs(window.drift[c]))
     if farthest > FARTHEST_DRIFT:
         stop_drift(window)
     if lowest == -math.inf:
