@@ -22,9 +22,10 @@ FIRST_STEP = np.int64(0)
 STAR, CLOSED, MATRIX = 0, 1, 2
 """Entries of `Chain.scales` and `Chain.good`, and of what a `Half` keeps of them."""
 
-STOP, WAITING, START, REACHED = range(4)
+STOP, WAITING, START, REACHED, LATER = range(5)
 """Entries of `Window.marks`: where the tape ends; how many steps of shares wait to be added to the tally; of
-the first of them, where its window begins on the tape and which entry of the tally it reaches."""
+the first of them, where its window begins on the tape and which entry of the tally it reaches; by how much
+the largest of the shortest durations is above 1."""
 
 CEILING_EXPONENT = 500.0
 """Entries of the tape stay below 2 to it: so far above the reference may be what begins."""
@@ -100,7 +101,6 @@ class Window(NamedTuple):
     shortest: Array  # the least duration of any weight, 1 where there is none
     longest: Array  # the largest, 0 where there is none
     begun: Array  # the step of the last segment that began, -1 where none is open
-    ripe: Array  # the step at which the last one began of those that may end, -1 where there is none
     cleared: Array  # the step from which on segments have not been forbidden again
     oldest: Array  # the place on the tape before which every entry is 0
     live: Array  # how many entries are not left out of the sum at this step
@@ -162,7 +162,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (BLOCK, classes),
         (1, longest),
     )
-    integers = (np.empty((7, classes), np.int64), np.empty(4, np.int64))
+    integers = (np.empty((6, classes), np.int64), np.empty(5, np.int64))
     return (*map(np.empty, shapes), *integers)
 
 
@@ -192,7 +192,7 @@ def window_in(state):
     return Window(
         weights, weight_mantissas, weight_exponents, tape, mantissas, exponents, rows[5], rows[6], rows[7],
         rows[8], rows[9], rows[10], rows[11], rows[12], products[0], steps[0], steps[1], steps[2],
-        steps[3], steps[4], steps[5], steps[6], shares, tally, marks,
+        steps[3], steps[4], steps[5], shares, tally, marks,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from semicrf_reference.compiled.jit import inlined, jit, larger, smaller
 from semicrf_reference.compiled.rows import dot, move_to_front
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
+    LATER,
     LOWEST_FACTOR,
     NO_REFERENCE,
     SAFE_DOT,
@@ -49,7 +50,7 @@ def clear(window):
         for k in range(max_duration):
             window.tally[c, k] = 0.0
         window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
-        window.begun[c], window.ripe[c], window.cleared[c], window.oldest[c] = -1, -1, 0, 0
+        window.begun[c], window.cleared[c], window.oldest[c] = -1, 0, 0
 
 
 @jit
@@ -60,6 +61,7 @@ def read_durations(window, duration, length):
     """
     classes, max_duration = window.weights.shape
     rows = min(len(duration), length)
+    window.marks[LATER] = 0
     for c in range(classes):
         best = -math.inf
         for d in range(max_duration):
@@ -77,6 +79,7 @@ def read_durations(window, duration, length):
         for d in range(max_duration, 0, -1):
             if window.weight_mantissas[c, max_duration - d] > 0.0:
                 window.shortest[c], window.longest[c] = d, max(d, window.longest[c])
+        window.marks[LATER] = max(window.marks[LATER], window.shortest[c] - 1)
 
 
 @inlined
@@ -97,11 +100,9 @@ def enter(window, begin, step, star, lift, scale):
         window.entry[c] = entry_of(weight, exponent - shift - window.reference[c])
         window.begun[c] = step if weight > 0.0 else window.begun[c]
     window.marks[STOP] = place + 1
-    for c in range(star.size):
-        if window.shortest[c] > 1:
-            window.entry[c] = ripe_entry(window, c, step)
-        else:
-            window.ripe[c] = window.begun[c]
+    if window.marks[LATER] > 0:
+        for c in range(star.size):
+            window.entry[c] = entry_later(window, c, step) if window.shortest[c] > 1 else window.entry[c]
     highest = 0.0
     for c in range(star.size):
         highest = larger(highest, window.entry[c])
@@ -113,12 +114,11 @@ def enter(window, begin, step, star, lift, scale):
 
 
 @jit
-def ripe_entry(window, c, step):
+def entry_later(window, c, step):
     """The entry of those segments of one label that may first end at this step."""
-    begun, place = step + 1 - window.shortest[c], window.marks[STOP] - window.shortest[c]
-    if begun < 0 or window.mantissas[c, place] == 0.0:
+    place = window.marks[STOP] - window.shortest[c]
+    if step + 1 < window.shortest[c]:
         return 0.0
-    window.ripe[c] = begun
     above = window.exponents[c, place] + window.drift[c] - window.reference[c]
     return entry_of(window.mantissas[c, place], above)
 
@@ -208,7 +208,7 @@ def cut(window, step):
 def forbid(window, step, c):
     """Every open segment of a label is lost."""
     cleared, begun = window.cleared[c], window.begun[c]
-    window.cleared[c], window.begun[c], window.ripe[c] = step + 1, -1, -1
+    window.cleared[c], window.begun[c] = step + 1, -1
     window.gain[c], window.reference[c] = 1.0, NO_REFERENCE
     if begun < 0:  # there is none
         return
@@ -228,7 +228,6 @@ def close(window, terms, step, values, exponents):
     max_duration = window.weights.shape[1]
     reach = min(max_duration, step + 1)
     stop = window.marks[STOP]
-    doubtful = False
     for c in range(values.size):
         oldest = min(min(reach, window.longest[c]), stop - window.oldest[c])
         window.live[c] = max(oldest - window.shortest[c] + 1, 0)
@@ -236,16 +235,24 @@ def close(window, terms, step, values, exponents):
         live = window.live[c]
         past = live + window.shortest[c] - 1
         window.dots[c] = dot(window.weights[c], max_duration - past, window.tape[c], stop - past, live)
-        doubtful |= window.dots[c] < SAFE_DOT and window.ripe[c] > step - min(reach, window.longest[c])
+    lowest = math.inf
     for c in range(values.size):
         values[c] = window.dots[c] * window.gain[c]
         exponents[c] = window.reference[c]
-    if doubtful:
+        lowest = smaller(lowest, window.dots[c])
+    if lowest < SAFE_DOT:
         for c in range(values.size):
-            if window.dots[c] < SAFE_DOT and window.ripe[c] > step - min(reach, window.longest[c]):
+            if window.dots[c] < SAFE_DOT and may_end(window, step, reach, c):
                 values[c], exponents[c] = close_exactly(window, reach, c)
                 window.dots[c] = 0.0
     finish(terms.finish, step, values, exponents)
+
+
+@inlined
+def may_end(window, step, reach, c):
+    """Whether a segment is open that may end here; it may say so where none is, not the other way round."""
+    newest = min(window.begun[c], step + 1 - window.shortest[c])
+    return newest >= max(window.cleared[c], step + 1 - min(reach, window.longest[c]))
 
 
 @inlined
