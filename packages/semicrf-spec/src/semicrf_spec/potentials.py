@@ -199,7 +199,7 @@ class Potentials(Generic[A]):
         Raises: ValueError that names the argument and its first bad index.
         Cost: one pass over each term and no copy, unless something past a length is bad. On a GPU one wait.
         """
-        if str(device(self.emissions)) == "meta":
+        if getattr(self.emissions, "is_meta", False):
             return
         checked = {name: term for name, term in self.items() if name not in DTYPES}
         if self.lengths is not None:  # before the scores that they cut off

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.definition import arrive_exactly
-from semicrf_reference.compiled.jit import inlined, jit, larger, smaller
+from semicrf_reference.compiled.extremes import larger, smaller
+from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import apply_matrix
 from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
 from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two, two_sum

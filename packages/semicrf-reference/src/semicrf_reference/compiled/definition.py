@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import jit, larger
+from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.jit import jit
 from semicrf_reference.compiled.rows import dot_wide
 from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting

@@ -14,10 +14,8 @@ from typing import Any, cast
 import numba
 import numpy as np
 import numpy.ma  # Numba would import it at the first call, while which nothing can fork
-from llvmlite import ir
-from numba.core import event, types
+from numba.core import event
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.extending import intrinsic
 
 logger = logging.getLogger("semicrf_reference")
 Function = Callable[..., Any]
@@ -81,26 +79,6 @@ def summed(function: Function) -> Any:
     """Like `inlined`, its sums in the order that suits the processor, which is always the same."""
     options = {**OPTIONS, "fastmath": FASTMATH | {"reassoc"}}
     return numba.njit(forceinline=True, **options)(function)
-
-
-def _one_of_two(name: str) -> Any:
-    """An instruction of LLVM's that takes two float64 and gives one of them."""
-
-    @intrinsic
-    def instruction(context: Any, first: Any, second: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            double = ir.DoubleType()
-            kind = ir.FunctionType(double, [double, double])
-            return builder.call(builder.module.declare_intrinsic(name, [double], kind), arguments)
-
-        return types.float64(types.float64, types.float64), code
-
-    return instruction
-
-
-larger, smaller = _one_of_two("llvm.maxnum"), _one_of_two("llvm.minnum")
-"""`max` and `min` of two float64 for loops that look for one number: of those the compiler makes vector
-instructions, of a loop over what Numba makes of `max` it does not."""
 
 
 def cached(function: Function) -> Any:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import apart, inlined, jit, larger
+from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.jit import apart, inlined, jit
 from semicrf_reference.compiled.problem import Array, Problem
 from semicrf_reference.compiled.state import BLOCK
 from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two, two_sum

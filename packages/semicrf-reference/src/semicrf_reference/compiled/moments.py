@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semicrf_reference.compiled.chain import level_of
-from semicrf_reference.compiled.jit import inlined, jit, kernel, larger, summed
+from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.scan import is_cut

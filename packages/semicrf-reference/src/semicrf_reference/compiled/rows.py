@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, jit, larger, smaller, summed
+from semicrf_reference.compiled.extremes import larger, smaller
+from semicrf_reference.compiled.jit import inlined, jit, summed
 from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
 
 PRODUCT_EXPONENT = 1000.0

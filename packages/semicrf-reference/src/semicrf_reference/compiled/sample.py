@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.chain import level_of
+from semicrf_reference.compiled.extremes import larger
 from semicrf_reference.compiled.halves import KEEPING
-from semicrf_reference.compiled.jit import inlined, jit, kernel, larger
+from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.moments import MEANS, OPEN, TOP, VALUES, Means, Open, scan_forward, values_of
 from semicrf_reference.compiled.problem import ANSWERS, TERMS, Answers
 from semicrf_reference.compiled.scan import begin_scan, is_cut, scan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import inlined, jit, larger
+from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.state import LOWEST_ENTRY, STOP
 from semicrf_reference.compiled.wide import power_of_two
 

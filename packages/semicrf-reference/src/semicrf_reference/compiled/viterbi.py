@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from semicrf_reference.compiled.jit import inlined, jit, kernel, larger, summed
+from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import DECODING, TERMS
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.terms import forward_terms, read_ending

@@ -20,7 +20,8 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.definition import close_exactly
-from semicrf_reference.compiled.jit import inlined, jit, larger, smaller
+from semicrf_reference.compiled.extremes import larger, smaller
+from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import dot, move_to_front
 from semicrf_reference.compiled.state import (
     CEILING_EXPONENT,
