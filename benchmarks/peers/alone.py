@@ -121,7 +121,8 @@ def durations(effort: Effort) -> Table:
 def products(effort: Effort) -> Table:
     """The rate of multiply-adds beside that of a plain loop of dot products, both on one thread.
 
-    Of ours only those count that it has to do: the first K positions end shorter segments only.
+    Of ours those count that the recursion asks for: the first K positions end shorter segments only. It is
+    spared those of segments that have become too small to matter, so that it may be faster than the loop.
     """
     size = Size(1, 2000 if effort.quick else 4000, 1000, 24)
     ours = Ours(random_terms(size))
