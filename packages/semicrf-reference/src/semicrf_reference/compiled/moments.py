@@ -129,6 +129,15 @@ def average(values, first, more, first_more, count, shares):
 
 
 @inlined
+def largest(scores):
+    """The largest score, `-inf` of none."""
+    top = -math.inf
+    for k in range(scores.size):
+        top = larger(top, scores[k])
+    return top
+
+
+@inlined
 def probability(log_weight):
     """The exponential."""
     weight, exponent = exp_wide(log_weight)
@@ -212,9 +221,13 @@ def keep_likeliest(open_, stop, count, step):
     """Keep the score and the value of the likeliest of the newest open segments for the levels of a step."""
     top, value = -math.inf, 0.0
     for c in range(open_.score.shape[0]):
-        for k in range(stop - count, stop):
-            if open_.score[c, k] > top:
-                top, value = open_.score[c, k], open_.value[c, k]
+        score = open_.score[c, stop - count : stop]
+        best = largest(score)
+        if best > top:
+            first = 0
+            while score[first] != best:
+                first += 1
+            top, value = best, open_.value[c, stop - count + first]
     open_.levels[TOP, step], open_.levels[TOP_VALUE, step] = top, value
 
 
@@ -251,9 +264,10 @@ def take(terms, values, open_, means, meeting, step, stop, reach):
     now, longest = step % len(means.star), open_.duration.shape[1]
     at = meeting.length - 1 - step if meeting.counting else step
     levels = open_.levels[:, at]
-    if terms.duration.strides[0] != 0 or values.duration.strides[0] != 0:
-        row, onward = (at, 0) if meeting.counting else (step + 1 - reach, 1)
+    row, onward = (at, 0) if meeting.counting else (step + 1 - reach, 1)
+    if terms.duration.strides[0] != 0:
         read_ending(terms.duration, row, onward, reach, longest - reach, open_.duration)
+    if values.duration.strides[0] != 0:
         read_ending(values.duration, row, onward, reach, longest - reach, open_.duration_value)
     for c in range(open_.transition.shape[0]):
         score, value = open_.score[c], open_.value[c]
