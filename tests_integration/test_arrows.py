@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "semicrf_spec/testing/strategies.py": {"array_api_compat", "hypothesis", "numpy"},
     "semicrf_reference": {"numpy", "semicrf_spec", "torch"},
     "semicrf_reference/scan": {"semicrf_spec", "torch"},
-    "semicrf_reference/compiled": {"numba", "numpy", "semicrf_spec", "torch"},
+    "semicrf_reference/compiled": {"llvmlite", "numba", "numpy", "semicrf_spec", "torch"},
     "semicrf_triton": {"semicrf_spec", "torch", "triton"},
     "semicrf_nn": {"numpy", "semicrf_reference", "semicrf_spec", "semicrf_triton", "torch"},
     "semicrf_nn/plots.py": {"matplotlib", "torch"},

@@ -1,13 +1,16 @@
 """Threads of the kernels' own, threads of the caller's, and processes that fork."""
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -246,6 +249,55 @@ def test_a_data_loaders_worker_answers_after_the_parent_has(two_threads):
     loader = DataLoader(Decoded(), num_workers=1, multiprocessing_context="fork", timeout=PATIENCE)
     for labels, wanted in zip(loader, expected, strict=False):
         assert torch.equal(labels[0], wanted)
+
+
+def helped():
+    """Whether another thread takes part in a call."""
+    used, meeting = set(), threading.Barrier(2)
+
+    def job(first, last):
+        used.add(threading.current_thread())
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(PATIENCE / 10)
+
+    run((job, ()), over=SimpleNamespace(size=Size(2, 9, 9, 9), operations=1e9))
+    return len(used) == 2
+
+
+def test_a_call_does_without_help_where_no_thread_can_be_had_and_later_ones_have_it_again(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    torch.set_num_threads(2)
+    expected = answers()
+    torch.set_num_threads(64)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert same_bits(answers(), expected)
+    monkeypatch.undo()
+    torch.set_num_threads(2)
+    assert helped()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_calls_have_help_after_any_number_of_interrupts(two_threads):
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    answers()
+    before, random = signal.signal(signal.SIGALRM, interrupt), np.random.default_rng(0)
+    gc.disable()  # what is raised while it collects is lost
+    try:
+        for _ in range(300):
+            with suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
+                deadline = time.monotonic() + 0.01
+                while time.monotonic() < deadline:
+                    run((lambda *_: None, ()), over=SimpleNamespace(size=Size(2, 9, 9, 9), operations=1e9))
+    finally:
+        gc.enable()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert helped()
 
 
 def test_an_error_in_one_call_leaves_nothing_broken(two_threads):

@@ -240,6 +240,8 @@ def join(forward, window, half, backward, back_window, back_half):
 def crossing(window, half, back_window, back_half, c):
     """The weight of the segments of one label that begin in the first half and end in the second."""
     max_duration = window.weights.shape[1]
+    if window.longest[c] < 2:
+        return 0.0, 0.0
     reach, back_reach = min(max_duration, half.length - back_half.first), min(max_duration, back_half.first)
     live, top = open_row(window, reach, c)
     back_live, back_top = open_row(back_window, back_reach, c)

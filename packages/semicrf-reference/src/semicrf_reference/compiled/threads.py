@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -41,6 +41,10 @@ def run(
     tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
     waiting = iter(tasks)
 
+    def begin_no_more() -> None:
+        for _ in waiting:
+            pass
+
     def work() -> None:
         own: tuple[Any, ...] | None = None
         try:
@@ -48,14 +52,15 @@ def run(
                 own = space() if own is None else own
                 task(*own)
         finally:
-            for _ in waiting:  # nothing more is begun where a thread failed or was interrupted
-                pass
+            begin_no_more()
 
-    helping = [helper.begin(work) for helper in helpers(min(threads, len(tasks)) - 1)]
+    offers = [Offer(work) for _ in range(min(threads, len(tasks)) - 1)]
     try:
+        hand_over(offers)
         work()
     finally:
-        errors = [ended.get() for ended in helping]  # waits for all
+        begin_no_more()
+        errors = [offer.end() for offer in offers]
     for error in errors:
         if error is not None:
             raise error
@@ -73,58 +78,69 @@ def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-class Helper:
-    """A thread of this process that helps those that call, one at a time.
+class Offer:
+    """Work that a helper may begin, until it is taken back."""
 
-    It is handed work in a tenth of the time that a `concurrent.futures` pool takes, 10 microseconds and not
-    100, which short scans notice.
-    """
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._offers = [work]  # taken once, by whoever is first
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    idle: ClassVar[deque[Helper]] = deque()
-    count = 0
-    counting = Lock()
-
-    def __init__(self) -> None:
-        self._inbox: SimpleQueue[tuple[Callable[[], None], SimpleQueue[BaseException | None]]] = SimpleQueue()
-        Thread(target=self._help, name=f"semicrf_{Helper.count}", daemon=True).start()
-
-    def begin(self, work: Callable[[], None]) -> SimpleQueue[BaseException | None]:
-        """Begin the work. Returns: where its error comes once it has ended, None if there is none."""
-        ended: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._inbox.put((work, ended))
-        return ended
-
-    def _help(self) -> None:
-        while True:
-            work, ended = self._inbox.get()
+    def begin(self) -> None:
+        """Do the work, unless it has been taken back."""
+        with suppress(IndexError):
+            work = self._offers.pop()
             error: BaseException | None = None
             try:
                 work()
             except BaseException as raised:  # the caller's, as all that it is told
                 error = raised
-            del work  # and with it the arrays of the call
-            Helper.idle.append(self)
-            ended.put(error)
-            del ended, error
+            self._ended.put(error)
+
+    def end(self) -> BaseException | None:
+        """Take it back, or wait for who has begun. Returns: the error that this ended with."""
+        with suppress(IndexError):
+            self._offers.pop()
+            return None
+        return self._ended.get()
 
 
-def helpers(most: int) -> list[Helper]:
-    """Helpers that are idle, so many at most; others are made while there are not so many in all."""
-    found: list[Helper] = []
-    while len(found) < most:
-        try:
-            found.append(Helper.idle.pop())
-        except IndexError:
-            with Helper.counting:
-                if Helper.count >= most:
-                    break
-                Helper.count += 1
-            found.append(Helper())
-    return found
+class Helpers:
+    """The threads of this process that help those that call.
+
+    They are handed work in a tenth of the time that a `concurrent.futures` pool takes, 10 microseconds and
+    not 100, which short scans notice.
+    """
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[Offer] = SimpleQueue()
+        self._count = 0
+        self._counting = Lock()
+
+    def gather(self, count: int) -> None:
+        """Have so many at least; fewer where the system has no more threads, as the caller works too."""
+        with self._counting, suppress(RuntimeError):
+            while self._count < count:
+                Thread(target=self._help, name=f"semicrf_{self._count}", daemon=True).start()
+                self._count += 1
+
+    def _help(self) -> None:
+        while True:
+            self.inbox.get().begin()
+
+
+_helpers = Helpers()
+
+
+def hand_over(offers: list[Offer]) -> None:
+    """Offer work to as many helpers."""
+    _helpers.gather(len(offers))
+    for offer in offers:
+        _helpers.inbox.put(offer)
 
 
 def _forget_helpers() -> None:
-    Helper.idle, Helper.count, Helper.counting = deque(), 0, Lock()
+    global _helpers
+    _helpers = Helpers()
 
 
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
