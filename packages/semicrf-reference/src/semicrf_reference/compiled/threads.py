@@ -107,8 +107,7 @@ class Offer:
 class Helpers:
     """The threads of this process that help those that call.
 
-    They are handed work in a tenth of the time that a `concurrent.futures` pool takes, 10 microseconds and
-    not 100, which short scans notice.
+    They are handed work sooner than a `concurrent.futures` pool hands it over, which short scans notice.
     """
 
     def __init__(self) -> None:

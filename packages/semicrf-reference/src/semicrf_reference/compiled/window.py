@@ -230,8 +230,8 @@ def close(window, terms, step, values, exponents):
     reach = min(max_duration, step + 1)
     stop = window.marks[STOP]
     for c in range(values.size):
-        oldest = min(min(reach, window.longest[c]), stop - window.oldest[c])
-        window.live[c] = max(oldest - window.shortest[c] + 1, 0)
+        most = min(min(reach, window.longest[c]), stop - window.oldest[c])
+        window.live[c] = max(most - window.shortest[c] + 1, 0)
     for c in range(values.size):
         live = window.live[c]
         past = live + window.shortest[c] - 1
