@@ -1,22 +1,19 @@
 """Sequences scanned side by side: the oracle's answers, and the scan's where lanes do not serve."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 import torch
 
 from semicrf_reference import compiled, eager
-from semicrf_reference.compiled import kernels, lane_scans, lane_viterbi, lanes
+from semicrf_reference.compiled import kernels, lanes
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space
 from semicrf_reference.compiled.lanes import lanes_state
-from semicrf_reference.compiled.problem import Answers, Problem
-from semicrf_reference.compiled.threads import threads_for
+from semicrf_reference.compiled.problem import Problem
 from semicrf_spec.potentials import SHAPES
-from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close, random_potentials
+from semicrf_spec.testing import FLOAT64_POSTERIOR, FLOAT64_RELATIVE, assert_close
 
-BATCHES = (12, 16, 17, 40)
+BATCHES = (3, 8, 9, 40)
 
 
 def batch_of(count, time, classes, seed=0, size=2.0):
@@ -61,7 +58,7 @@ def assert_equals_oracle(terms):
 @pytest.fixture(autouse=True)
 def any_lengths(monkeypatch):
     """Lanes even where they take longer, and on one thread."""
-    monkeypatch.setattr(lanes, "MOST_STEPS", float("inf"))
+    monkeypatch.setattr(lanes, "POSITIONS", 1e-9)
     monkeypatch.setattr(kernels, "threads_for", lambda _: 1)
 
 
@@ -80,15 +77,17 @@ def no_scan(monkeypatch):
 def poisoned(monkeypatch):
     """Memory in which whatever is read before it is written shows."""
 
-    def state(size):
-        *numbers, lengths = lanes_state(size)
-        return *(np.full_like(array, np.nan) for array in numbers), np.full_like(lengths, 10**9)
+    def filled(memory):
+        def of(*args):
+            arrays = memory(*args)
+            for array in arrays:
+                array.fill(np.nan if array.dtype == np.float64 else 10**9)
+            return arrays
 
-    def decoding(size):
-        return tuple(np.full_like(array, np.nan) for array in lanes_decoding_space(size))
+        return of
 
-    monkeypatch.setattr(kernels, "lanes_state", state)
-    monkeypatch.setattr(kernels, "lanes_decoding_space", decoding)
+    monkeypatch.setattr(kernels, "lanes_state", filled(lanes_state))
+    monkeypatch.setattr(kernels, "lanes_decoding_space", filled(lanes_decoding_space))
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_the_best_paths_of_lanes_are_the_scans_to_the_last_bit(poisoned, monkeyp
         only_lanes.setattr(kernels, "viterbi_batch", None)
         found = best(terms)
     monkeypatch.setattr(kernels, "viterbi_lanes", None)
-    monkeypatch.setattr(kernels, "side_by_side", lambda _: False)
+    monkeypatch.setattr(kernels, "side_by_side", lambda *_: False)
     assert same_bits(found, best(terms))
 
 
@@ -136,7 +135,7 @@ def test_of_equal_paths_lanes_take_the_one_that_the_oracle_takes(no_scan, poison
 
 
 def test_paths_are_those_of_lanes_however_many_threads_there_are(monkeypatch):
-    monkeypatch.setattr(kernels, "threads_for", threads_for)
+    monkeypatch.undo()
     called = []
     for name in ("viterbi_lanes", "viterbi_batch"):
         kernel = getattr(kernels, name)
@@ -145,12 +144,12 @@ def test_paths_are_those_of_lanes_however_many_threads_there_are(monkeypatch):
         )
     terms, threads, found = batch_of(32, 40, 24), torch.get_num_threads(), []
     try:
-        for n in (1, 2, 5):
+        for n in (1, 2, 16):
             torch.set_num_threads(n)
             found.append(best(terms))
     finally:
         torch.set_num_threads(threads)
-    assert called == ["viterbi_lanes"] * 4 + ["viterbi_batch"] * (len(called) - 4)
+    assert called == ["viterbi_lanes"] * 8 + ["viterbi_batch"] * (len(called) - 8)
     assert "viterbi_batch" in called
     assert same_bits(found[0], found[1])
     assert same_bits(found[0], found[2])
@@ -287,7 +286,7 @@ def test_the_scan_answers_where_lanes_do_not_serve(served, poisoned, monkeypatch
     assert_equals_oracle(terms)
     if change in (far_transition, far_start, far_end):  # what all share: then nothing is the lanes'
         assert not any(served)
-        monkeypatch.setattr(kernels, "side_by_side", lambda _: False)
+        monkeypatch.setattr(kernels, "side_by_side", lambda *_: False)
         assert same_bits([*answers(terms), *gradients(terms)], found)
 
 
@@ -322,27 +321,25 @@ def test_other_problems_are_the_scans(served, max_duration, more):
 
 @pytest.mark.parametrize(
     ("lengths", "lanes_serve"),
-    [([30] * 16, True), ([30] * 11, True), ([30] * 10, False), ([30] * 17, False), ([30] + [1] * 15, False)],
+    [([30] * 3, True), ([30] * 2, False), ([30] * 8, True), ([30] * 9, True), ([30] + [1] * 15, False)],
     ids=str,
 )
-def test_lanes_serve_where_few_of_them_are_idle(monkeypatch, lengths, lanes_serve):
+def test_lanes_serve_where_they_are_faster(monkeypatch, lengths, lanes_serve):
     monkeypatch.undo()
     terms = {**batch_of(len(lengths), 30, 4), "lengths": torch.tensor(lengths)}
     problem = Problem.of([terms.get(name) for name in SHAPES])
     assert lanes.side_by_side(problem) is lanes_serve
 
 
-@pytest.mark.parametrize("classes", [300, 1024])
+@pytest.mark.parametrize("classes", [1024, 2000])
 def test_labels_whose_transitions_would_fill_the_memory_are_the_scans(classes):
     shape = (16, 1, classes)
     terms = (torch.zeros(shape), torch.zeros(1, 1).expand(classes, classes), torch.zeros(1, classes))
     assert lanes.side_by_side(Problem.of([*terms, *[None] * 5])) is False
 
 
-def test_one_label_is_the_scans():
-    terms = batch_of(16, 8, 1)
-    assert lanes.side_by_side(Problem.of([terms.get(name) for name in SHAPES])) is False
-    assert_equals_oracle(terms)
+def test_one_label_is_enough_for_lanes(no_scan, poisoned):
+    assert_equals_oracle(batch_of(16, 8, 1))
 
 
 @pytest.mark.parametrize("level", [1e16, -1e17, -1e30])
@@ -352,37 +349,3 @@ def test_a_level_of_transitions_that_nothing_passes_costs_no_digit(no_scan, leve
     terms["lengths"][:] = 1
     plain = compiled.log_partition(**{**terms, "transition": torch.zeros(2, 2, dtype=torch.float64)})
     assert torch.equal(compiled.log_partition(**terms), plain)
-
-
-def test_functions_that_take_it_for_granted_are_given_arrays_that_do_not_overlap(monkeypatch):
-    called = set()
-
-    def watched(name, function):
-        def call(*arguments):
-            given = [x for x in arguments if isinstance(x, np.ndarray)]
-            for one, other in combinations(given, 2):
-                assert not np.shares_memory(one, other), name
-            called.add(name)
-            return function(*arguments)
-
-        return call
-
-    taking = set()
-    for module in (lanes, lane_scans, lane_viterbi):
-        for name, found in list(vars(module).items()):
-            if hasattr(found, "py_func"):
-                plain = found.py_func
-                if found._compiler.pipeline_class.__name__ == "_Apart":
-                    taking.add(name)
-                    plain = watched(name, plain)
-                monkeypatch.setattr(module, name, plain)
-    terms = random_potentials(3, 6, 1, 5, seed=4, optional=False).map(torch.from_numpy)
-    problem = Problem.of(terms.terms())
-    answers = Answers.of_posteriors(problem, True)
-    batch = lane_scans.lanes_batch.__wrapped__
-    assert batch(0, 3, True, problem.arrays, tuple(answers), lanes.lanes_state(problem.size))
-    found = np.empty(3), np.empty((3, 6), np.int64), np.empty((3, 6), np.int64)
-    lane_viterbi.viterbi_lanes.__wrapped__(0, 3, problem.arrays, *found, lanes_decoding_space(problem.size))
-    assert called == taking != set()
-    expected = eager.log_partition(**dict(terms.items()))
-    assert_close(torch.from_numpy(answers.total), expected, FLOAT64_RELATIVE)

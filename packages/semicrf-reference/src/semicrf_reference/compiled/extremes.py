@@ -1,43 +1,49 @@
-"""`max` and `min` for loops that look for one number, of which the compiler makes vector instructions.
+"""`max` and `min`, of numbers and of vectors, each of which the compiler makes one instruction.
 
-Of what Numba makes of `max` it does not: such a loop waits for every comparison, four cycles each.
+Of what Numba makes of `max` it does not: a loop that looks for one number waits for every comparison, four
+cycles each.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from semicrf_reference.compiled.jit import FASTMATH
+from semicrf_reference.compiled.vectors import LANES, VECTOR, in_kernels
 
 
 def larger(first, second):
-    """The larger of two float64, neither of them NaN."""
+    """The larger of two float64, or of two in every lane, neither of them NaN."""
     return max(first, second)
 
 
 def smaller(first, second):
-    """The smaller of two float64, neither of them NaN."""
+    """The smaller of two float64, or of two in every lane, neither of them NaN."""
     return min(first, second)
 
 
 def in_one_instruction(function, name):
     """In kernels the function is the instruction of LLVM's by that name."""
 
-    @intrinsic
+    @in_kernels
     def instruction(context, first, second):
-        def code(context, builder, signature, arguments):
-            number = ir.DoubleType()
-            kind = ir.FunctionType(number, [number, number])
-            return builder.call(builder.module.declare_intrinsic(name, fnty=kind), arguments)
+        kind = VECTOR if first is VECTOR else types.float64
 
-        return types.float64(types.float64, types.float64), code
+        def code(context, builder, signature, arguments):
+            value = context.get_value_type(kind)
+            suffix = f"v{LANES}f64" if kind is VECTOR else "f64"
+            of_two = ir.FunctionType(value, [value, value])
+            found = builder.module.declare_intrinsic(f"{name}.{suffix}", fnty=of_two)
+            return builder.call(found, arguments)
+
+        return kind(kind, kind), code
 
     @overload(function, jit_options={"fastmath": FASTMATH})
     def called(first, second):
-        return lambda first, second: instruction(first, second)  # type: ignore[call-arg]  # Numba's context
+        return lambda first, second: instruction(first, second)
 
 
-in_one_instruction(larger, "llvm.maxnum.f64")
-in_one_instruction(smaller, "llvm.minnum.f64")
+in_one_instruction(larger, "llvm.maxnum")
+in_one_instruction(smaller, "llvm.minnum")

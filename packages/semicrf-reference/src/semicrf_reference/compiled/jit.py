@@ -15,7 +15,6 @@ import numba
 import numpy as np
 import numpy.ma  # Numba would import it at the first call, while which nothing can fork
 from numba.core import event
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 logger = logging.getLogger("semicrf_reference")
 Function = Callable[..., Any]
@@ -56,23 +55,6 @@ def jit(function: Function) -> Any:
 def inlined(function: Function) -> Any:
     """Like `jit`, for what is small or called at every step."""
     return numba.njit(forceinline=True, **OPTIONS)(function)
-
-
-class _Apart(CompilerBase):
-    """Numba's own passes, told that no two array arguments share memory."""
-
-    def define_pipelines(self) -> list[Any]:
-        self.state.flags.noalias = True
-        passes: Any = DefaultPassBuilder
-        return [passes.define_nopython_pipeline(self.state)]
-
-
-def apart(function: Function) -> Any:
-    """Like `inlined`, for arrays that do not overlap: short loops need not look whether they do.
-
-    Where one that is written shares memory with another argument, or is given twice, anything may happen.
-    """
-    return numba.njit(forceinline=True, pipeline_class=_Apart, **OPTIONS)(function)
 
 
 def summed(function: Function) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space, viterbi_lanes
-from semicrf_reference.compiled.lanes import LANES, lanes_state, side_by_side
+from semicrf_reference.compiled.lanes import lanes_state, side_by_side
 from semicrf_reference.compiled.moments import FIRST, SECOND, TOTAL, means_space, moments_batch, open_space
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
 from semicrf_reference.compiled.ranking import rank_batch, ranks_space
@@ -28,6 +28,7 @@ from semicrf_reference.compiled.scan import (
 )
 from semicrf_reference.compiled.state import kept_messages, scan_state
 from semicrf_reference.compiled.threads import parts_of, run, threads_for
+from semicrf_reference.compiled.vectors import LANES
 from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec import SHAPES
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
@@ -105,14 +106,13 @@ def covariances(*arguments: Any) -> tuple[Tensor, ...]:
 def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     """`semicrf::viterbi`: scores, labels and durations.
 
-    Lanes and the scan give the same bits, so that lanes serve where they keep every thread busy.
+    Lanes and the scan give the same bits, so that what serves may depend on how many threads there are.
     """
     problem = Problem.of(terms)
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
-    groups = groups_of(problem) if side_by_side(problem) else []
-    lanes = len(groups) >= threads_for(problem)
+    lanes = side_by_side(problem, threads_for(problem))
     kernel, space_of = (viterbi_lanes, lanes_decoding_space) if lanes else (viterbi_batch, decoding_space)
 
     def space() -> tuple[Any, ...]:
@@ -121,7 +121,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     def decoded(first: int, last: int, space: Any) -> None:
         kernel(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((decoded, ()), over=problem, space=space, parts=groups if lanes else None)
+    run((decoded, ()), over=problem, space=space, parts=groups_of(problem) if lanes else None)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
@@ -188,7 +188,12 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
         if not lanes_batch(first, last, gradients, problem.arrays, tuple(answers), state):
             scan(first, last)
 
-    run((scanned, ()), over=problem, space=lambda: (lanes_state(problem.size),), parts=groups_of(problem))
+    run(
+        (scanned, ()),
+        over=problem,
+        space=lambda: (lanes_state(problem.size, gradients),),
+        parts=groups_of(problem),
+    )
 
 
 def groups_of(problem: Problem) -> list[tuple[int, int]]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.jit import apart, inlined, jit, kernel
+from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.lanes import (
-    LANES,
     LANES_STATE,
+    LOWEST,
+    LOWEST_SCORE,
     apply_to_lanes,
+    exponentiate,
+    grow,
     lanes_in,
-    multiply,
-    read_emissions,
+    read_scores,
     read_weights,
-    rescale,
+    scaling,
+    subtract,
 )
 from semicrf_reference.compiled.problem import ANSWERS, TERMS
 from semicrf_reference.compiled.state import BLOCK
-from semicrf_reference.compiled.wide import log_wide
+from semicrf_reference.compiled.vectors import every, put, some, vector_of, where
+from semicrf_reference.compiled.wide import log_wide, two_sum
 
 
 @kernel(f"boolean(int64, int64, boolean, {TERMS}, {ANSWERS}, {LANES_STATE})")
@@ -27,127 +31,144 @@ def lanes_batch(first, last, gradients, arrays, answers, state):
     longest = 0
     for b in range(first, last):
         longest = max(longest, lengths[b])
-    lanes = lanes_in(state, longest)
+    lanes = lanes_in(state)
     for g in range(lanes.lengths.size):
         lanes.lengths[g] = lengths[first + g] if first + g < last else 0
-        lanes.high[g] = lanes.low[g] = 0.0
-    good = read_weights(lanes, transition[0, 0], duration[first:last, 0], start, end)
-    good = good and scan_forward(lanes, emissions[first:last], answers[0][first:last])
-    if good and gradients:
-        good = scan_backward(lanes, answers, first)
-        if good:  # else the scan adds to what stands there
+    scales, served = read_weights(lanes, transition[0, 0], start, end)
+    served = served and scan_forward(
+        lanes, longest, scales, emissions[first:last], duration[first:last, 0], answers[0][first:last]
+    )
+    if served and gradients:
+        served = scan_backward(lanes, longest, answers, first)
+        if served:  # else the scan adds to what stands there
             write_sums(lanes, answers, first)
-    return good
+    return served
 
 
 @jit
-def scan_forward(lanes, emissions, totals):
-    """Messages of what ends at each position, and the log of the weight of everything.
+def scan_forward(lanes, longest, scales, emissions, duration, totals):
+    """Messages of what ends at each position, up to the longest, and the log of the weight of everything.
 
     Returns: whether lanes serve.
     """
     for b in range(totals.size):
         totals[b] = 0.0  # as it stays where there are no positions
-    for t in range(len(lanes.closed)):
-        good = read_emissions(lanes, emissions, t)
-        closed, growth = lanes.closed[t], lanes.growth[t]
+    start_scale, scale, end_scale = scales
+    lengths = vector_of(lanes.lengths)
+    per_segment = read_scores(duration, 0, lengths > -1.0, lanes.duration)
+    subtract(per_segment, lanes.duration)
+    exponent, high, low, factor = every(start_scale), every(0.0), every(0.0), every(1.0)
+    for t in range(longest):
+        live, kept = lengths > t, t % len(lanes.closed)
+        growth, closed = lanes.growth[kept], lanes.closed[kept]
+        level = read_scores(emissions, t, live, growth)
+        high, error = two_sum(high, level)
+        low += error
+        lowest_score = exponentiate(growth, level, lanes.duration)
         if t > 0:
-            apply_to_lanes(lanes.matrix, lanes.closed[t - 1], lanes.opening)
+            apply_to_lanes(lanes.matrix, lanes.closed[(t - 1) % len(lanes.closed)], lanes.arrived)
+            exponent += scale
         else:
             for c in range(lanes.start.size):
-                for g in range(lanes.lengths.size):
-                    lanes.opening[c, g] = lanes.start[c]
-        multiply(lanes.opening, growth, closed)
-        good &= rescale(lanes, closed, t)
-        for g in range(totals.size):
-            lanes.exponent[g] += lanes.step_exponent[g] if t > 0 else 0.0
-            if lanes.lengths[g] == t + 1:
-                totals[g] = log_total(lanes, closed, g)
-                good &= totals[g] > -math.inf
-        if not good:
+                put(lanes.arrived[c], every(lanes.start[c]))
+        top, lowest = grow(lanes.arrived, growth, factor, closed)
+        if some((lowest_score < LOWEST_SCORE) | (live & (lowest < LOWEST))):
             return False
-    return True
-
-
-@jit
-def log_total(lanes, closed, g):
-    """Log of the weight of everything in a lane; lanes do not serve where that is 0."""
-    total = 0.0
-    for c in range(lanes.end.size):
-        total += closed[c, g] * lanes.end[c]
-    if total == 0.0:
-        return -math.inf
-    return log_wide(total, lanes.exponent[g] + lanes.end_exponent[g], lanes.high[g], lanes.low[g])
-
-
-@jit
-def scan_backward(lanes, answers, first):
-    """Posteriors, relative at each position to their sum there. Returns whether lanes serve."""
-    for c in range(lanes.end.size):
-        for g in range(lanes.lengths.size):
-            lanes.closing[c, g], lanes.opening[c, g], lanes.covered[c, g] = lanes.end[c], 0.0, 0.0
-            for j in range(BLOCK):
-                lanes.shares[j, c, g] = 0.0
-            for i in range(lanes.end.size):
-                lanes.joint[i, c, g] = 0.0
-    for t in range(len(lanes.closed) - 1, -1, -1):
-        for g in range(lanes.lengths.size):
-            if lanes.lengths[g] == t + 1:
-                for c in range(lanes.end.size):
-                    lanes.closing[c, g], lanes.opening[c, g] = lanes.end[c], 0.0
-        meet(lanes, t)
-        write_position(lanes, answers, first, t)
-        multiply(lanes.closing, lanes.growth[t], lanes.opening)
-        if not rescale(lanes, lanes.opening, t):
-            return False
-        apply_to_lanes(lanes.transposed, lanes.opening, lanes.closing)
+        if some(lengths == t + 1):
+            weigh(lanes, closed, exponent + end_scale, high, low, per_segment * lengths)
+            for g in range(totals.size):
+                if lanes.lengths[g] == t + 1:
+                    totals[g] = log_total(lanes.totals[:, g])
+                    if totals[g] == -math.inf:
+                        return False
+        factor, shift = scaling(top)
+        exponent += shift
     return True
 
 
 @inlined
-def meet(lanes, t):
+def weigh(lanes, closed, exponent, high, low, durations):
+    """Write down, for every lane, the weight of everything that ends here."""
+    total = every(0.0)
+    for c in range(lanes.end.size):
+        total += lanes.end[c] * vector_of(closed[c])
+    high, error = two_sum(high, durations)
+    put(lanes.totals[0], total)
+    put(lanes.totals[1], exponent)
+    put(lanes.totals[2], high)
+    put(lanes.totals[3], low + error)
+
+
+@jit
+def log_total(totals):
+    """Log of the weight of everything in a lane; lanes do not serve where that is 0."""
+    total, exponent, high, low = totals
+    return log_wide(total, exponent, high, low) if total > 0.0 else -math.inf
+
+
+@jit
+def scan_backward(lanes, longest, answers, first):
+    """Posteriors, relative at each position to their sum there. Returns whether lanes serve."""
+    nothing, lengths, factor = every(0.0), vector_of(lanes.lengths), every(1.0)
+    for c in range(lanes.end.size):
+        put(lanes.arrived[c], nothing)
+        put(lanes.opening[c], nothing)
+        put(lanes.covered[c], nothing)
+        for j in range(BLOCK):
+            put(lanes.shares[j, c], nothing)
+        for i in range(lanes.end.size):
+            put(lanes.joint[i, c], nothing)
+    for t in range(longest - 1, -1, -1):
+        live, ending = lengths > t, lengths == t + 1
+        if some(ending):
+            begin_lanes(lanes, ending)
+            factor = where(ending, every(1.0), factor)
+        meet(lanes, longest, live, t)
+        write_position(lanes, answers, first, t)
+        top, lowest = grow(lanes.arrived, lanes.growth[t], factor, lanes.opening)
+        if some(live & (lowest < LOWEST)):
+            return False
+        apply_to_lanes(lanes.transposed, lanes.opening, lanes.arrived)
+        factor, _ = scaling(top)
+    return True
+
+
+@inlined
+def begin_lanes(lanes, ending):
+    """Lanes begin, backward, where their sequences end."""
+    for c in range(lanes.end.size):
+        put(lanes.arrived[c], where(ending, every(lanes.end[c]), vector_of(lanes.arrived[c])))
+        put(lanes.opening[c], where(ending, every(0.0), vector_of(lanes.opening[c])))
+
+
+@inlined
+def meet(lanes, longest, live, t):
     """Posteriors of a position, and of the transitions out of it."""
-    multiply_summed(lanes.closed[t], lanes.closing, lanes.here, lanes.factor)
-    for g in range(lanes.lengths.size):
-        lanes.factor[g] = 1.0 / lanes.factor[g] if t < lanes.lengths[g] else 0.0
-    share(lanes.here, lanes.opening, lanes.factor, lanes.covered, lanes.shares[t % BLOCK])
+    closed, shares, total = lanes.closed[t], lanes.shares[t % BLOCK], every(0.0)
+    for c in range(len(closed)):
+        here = vector_of(closed[c]) * vector_of(lanes.arrived[c])
+        put(lanes.here[c], here)
+        total += here
+    factor = where(live, 1.0 / total, every(0.0))
+    for c in range(len(closed)):
+        here = vector_of(lanes.here[c]) * factor
+        put(lanes.here[c], here)
+        put(lanes.covered[c], vector_of(lanes.covered[c]) + here)
+        put(shares[c], vector_of(lanes.opening[c]) * factor)
     if t % BLOCK == 0:
-        count_transitions(lanes.closed, t, lanes.shares, lanes.joint)
+        count_transitions(lanes.closed[:longest], t, lanes.shares, lanes.joint)
 
 
-@apart
-def multiply_summed(message, other, out, total):
-    """`out = message * other`, and the totals of the lanes."""
-    for g in range(total.size):
-        total[g] = 0.0
-    for c in range(len(message)):
-        for g in range(total.size):
-            out[c, g] = message[c, g] * other[c, g]
-            total[g] += out[c, g]
-
-
-@apart
-def share(here, opening, factor, covered, shares):
-    """Posteriors of a position, their sum so far, and the shares of what begins next."""
-    for c in range(len(here)):
-        for g in range(factor.size):
-            here[c, g] *= factor[g]
-            covered[c, g] += here[c, g]
-            shares[c, g] = opening[c, g] * factor[g]
-
-
-@apart
+@inlined
 def count_transitions(closed, t, shares, joint):
     """Add the products of BLOCK positions to the posteriors of transitions, in one pass over them."""
     last = len(closed) - 1
-    a, b, d, e = closed[t], closed[min(t + 1, last)], closed[min(t + 2, last)], closed[min(t + 3, last)]
     for i in range(len(joint)):
+        a, b = vector_of(closed[t, i]), vector_of(closed[min(t + 1, last), i])
+        d, e = vector_of(closed[min(t + 2, last), i]), vector_of(closed[min(t + 3, last), i])
         for c in range(len(joint)):
-            row = joint[i, c]
-            first, second, third, fourth = shares[0, c], shares[1, c], shares[2, c], shares[3, c]
-            for g in range(LANES):
-                total = row[g] + a[i, g] * first[g] + b[i, g] * second[g]
-                row[g] = total + d[i, g] * third[g] + e[i, g] * fourth[g]
+            total = vector_of(joint[i, c]) + a * vector_of(shares[0, c]) + b * vector_of(shares[1, c])
+            put(joint[i, c], total + d * vector_of(shares[2, c]) + e * vector_of(shares[3, c]))
 
 
 @inlined

@@ -45,14 +45,25 @@ def exponent_of(x):
 def exp_wide(x):
     """`exp(x)`, without a branch, so that loops over it use vector instructions."""
     allowed = x > -math.inf
-    x = max(x, LOWEST_SCORE) if allowed else 0.0
-    exponent = (x * LOG2_E + ROUNDER) - ROUNDER
-    r = (x - exponent * LN2_HIGH) - exponent * LN2_LOW
+    exponent, r = reduced(max(x, LOWEST_SCORE) if allowed else 0.0)
     r = min(max(r, -REMAINDER), REMAINDER)
+    return (exp_near_zero(r) if allowed else 0.0), exponent
+
+
+@inlined
+def reduced(x):
+    """`exponent` and `r` such that `exp(x) = exp(r) * 2**exponent`, and r is within REMAINDER."""
+    exponent = (x * LOG2_E + ROUNDER) - ROUNDER
+    return exponent, (x - exponent * LN2_HIGH) - exponent * LN2_LOW
+
+
+@inlined
+def exp_near_zero(r):
+    """`exp(r)` by Taylor's series."""
     high = ((TAYLOR[13] * r + TAYLOR[12]) * r + TAYLOR[11]) * r + TAYLOR[10]
     middle = (((high * r + TAYLOR[9]) * r + TAYLOR[8]) * r + TAYLOR[7]) * r + TAYLOR[6]
     low = (((middle * r + TAYLOR[5]) * r + TAYLOR[4]) * r + TAYLOR[3]) * r + TAYLOR[2]
-    return ((low * r + 1.0) * r + 1.0 if allowed else 0.0), exponent
+    return (low * r + 1.0) * r + 1.0
 
 
 @jit

@@ -1,0 +1,265 @@
+"""Vectors of LANES numbers, one a lane, for kernels: a type of Numba's, which it has not got itself.
+
+They stay in the processor's registers, of whatever width those are, where loops over short arrays are left to
+the compiler's good luck. `+ - * /` and comparisons are lane by lane, a plain number standing for LANES of
+it; so are `larger` and `smaller` of `extremes.py`. A comparison makes a mask.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.core.cgutils import unpack_tuple
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+Array = npt.NDArray[Any]
+
+LANES = 8
+"""Numbers side by side."""
+
+INDEX = ir.IntType(32)
+NUMBERS = ir.VectorType(ir.DoubleType(), LANES)
+INTEGERS = ir.VectorType(ir.IntType(64), LANES)
+BOOLEANS = ir.VectorType(ir.IntType(1), LANES)
+UNDEFINED = ir.Constant(NUMBERS, ir.Undefined)
+
+FRACTION = 52
+"""Bits of a float64 below its exponent."""
+
+INTEGER = 2.0**FRACTION
+"""Of a float64 at least as large, the lowest bits are those of an integer."""
+
+BIAS = 1023
+
+
+def empty_rows(*shape: int) -> Array:
+    """`(*shape, LANES)` float64, each row within a cache line: reading from two takes twice as long."""
+    count = math.prod(shape) * LANES
+    memory = np.empty(count + LANES)
+    begin = -memory.__array_interface__["data"][0] // memory.itemsize % LANES
+    return memory[begin : begin + count].reshape(*shape, LANES)
+
+
+def in_kernels(function: Callable[..., Any]) -> Any:
+    """What kernels call with the arguments behind the context: of their types it makes a type, and code."""
+    return intrinsic(function)
+
+
+class Vector(types.Type):
+    """LANES of float64."""
+
+
+class Mask(types.Type):
+    """LANES of booleans."""
+
+
+VECTOR, MASK = Vector("vector"), Mask("mask")
+
+
+@register_model(Vector)
+class _Numbers(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, NUMBERS)
+
+
+@register_model(Mask)
+class _Booleans(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, BOOLEANS)
+
+
+def define(function, kinds, result, instruction):
+    """The function of two such arguments is what `instruction` builds; of vectors, one may be a number."""
+
+    @type_callable(function)
+    def typed(context):
+        def of(first, second):
+            fits = all(isinstance(given, kind) for given, kind in zip((first, second), kinds, strict=True))
+            return result if fits else None
+
+        return of
+
+    @lower_builtin(function, *kinds)
+    def lowered(context, builder, signature, arguments):
+        pairs = zip(arguments, signature.args, strict=True)
+        return instruction(builder, *(spread(context, builder, *pair) for pair in pairs))
+
+
+def spread(context, builder, value, kind):
+    """The value, or that of a number in every lane."""
+    if not isinstance(kind, types.Number):
+        return value
+    number = context.cast(builder, value, kind, types.float64)
+    one = builder.insert_element(UNDEFINED, number, INDEX(0))
+    return builder.shuffle_vector(one, UNDEFINED, ir.VectorType(INDEX, LANES)([0] * LANES))
+
+
+def ordered(sign):
+    """Comparison of numbers, none of them NaN."""
+    return lambda builder, first, second: builder.fcmp_ordered(sign, first, second)
+
+
+for _kinds in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+    define(operator.add, _kinds, VECTOR, ir.IRBuilder.fadd)
+    define(operator.iadd, _kinds, VECTOR, ir.IRBuilder.fadd)
+    define(operator.sub, _kinds, VECTOR, ir.IRBuilder.fsub)
+    define(operator.mul, _kinds, VECTOR, ir.IRBuilder.fmul)
+    define(operator.truediv, _kinds, VECTOR, ir.IRBuilder.fdiv)
+    define(operator.eq, _kinds, MASK, ordered("=="))
+    define(operator.lt, _kinds, MASK, ordered("<"))
+    define(operator.gt, _kinds, MASK, ordered(">"))
+define(operator.and_, (Mask, Mask), MASK, ir.IRBuilder.and_)
+define(operator.or_, (Mask, Mask), MASK, ir.IRBuilder.or_)
+
+
+@in_kernels
+def every(context, number):
+    """The number in every lane."""
+
+    def code(context, builder, signature, arguments):
+        return spread(context, builder, *arguments, *signature.args)
+
+    return VECTOR(number), code
+
+
+@in_kernels
+def vector_of(context, row):
+    """The numbers of a row, an array of LANES float64 that lie side by side."""
+
+    def code(context, builder, signature, arguments):
+        found = builder.load(place(context, builder, *signature.args, *arguments))
+        found.align = 8
+        return found
+
+    return VECTOR(row), code
+
+
+@in_kernels
+def lane(context, vector, g):
+    """The number of one lane."""
+
+    def code(context, builder, signature, arguments):
+        return builder.extract_element(*arguments)
+
+    return types.float64(VECTOR, types.intp), code
+
+
+@in_kernels
+def put(context, row, vector):
+    """Write the numbers into a row."""
+
+    def code(context, builder, signature, arguments):
+        array, value = arguments
+        builder.store(value, place(context, builder, signature.args[0], array)).align = 8
+        return context.get_dummy_value()
+
+    return types.none(row, vector), code
+
+
+def place(context, builder, kind, array):
+    """The address of a row's numbers."""
+    if kind != types.Array(types.float64, 1, "C"):
+        raise TypeError(f"{kind} is no row of float64")
+    return builder.bitcast(context.make_array(kind)(context, builder, array).data, NUMBERS.as_pointer())
+
+
+@in_kernels
+def gathered(context, array, t, c):
+    """`array[g, t, c]` for each lane g, the last there is standing in for those that are missing."""
+
+    def code(context, builder, signature, arguments):
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        count, *_ = unpack_tuple(builder, given.shape, 3)
+        last = builder.sub(count, count.type(1))
+        lanes = [
+            builder.select(builder.icmp_signed("<", count.type(g), count), count.type(g), last)
+            for g in range(LANES)
+        ]
+        places = [(lane, *arguments[1:]) for lane in lanes]
+        return collected(context, builder, signature.args[0], given, places)
+
+    return VECTOR(array, types.intp, types.intp), code
+
+
+@in_kernels
+def picked(context, matrix, rows, i):
+    """`matrix[rows[g], i]` for each lane g, the rows being an array of LANES integers."""
+
+    def code(context, builder, signature, arguments):
+        given, chosen = (
+            context.make_array(kind)(context, builder, array)
+            for kind, array in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        own = [builder.load(builder.gep(chosen.data, [INDEX(g)])) for g in range(LANES)]
+        places = [(row, arguments[2]) for row in own]
+        return collected(context, builder, signature.args[0], given, places)
+
+    if rows != types.Array(types.int64, 1, "C"):
+        raise TypeError(f"{rows} is no row of int64")
+    return VECTOR(matrix, rows, types.intp), code
+
+
+def collected(context, builder, kind, array, places):
+    """The elements of an array at LANES places: floats of any size and strides."""
+    strides = unpack_tuple(builder, array.strides, kind.ndim)
+    element = context.get_data_type(kind.dtype)
+    found = ir.VectorType(element, LANES)(ir.Undefined)
+    for g, indices in enumerate(places):
+        address = builder.ptrtoint(array.data, ir.IntType(64))
+        for stride, index in zip(strides, indices, strict=True):
+            address = builder.add(address, builder.mul(stride, index))
+        value = builder.load(builder.inttoptr(address, element.as_pointer()))
+        found = builder.insert_element(found, value, INDEX(g))
+    return found if kind.dtype == types.float64 else builder.fpext(found, NUMBERS)
+
+
+@in_kernels
+def where(context, mask, first, second):
+    """The first where the mask is true, else the second."""
+
+    def code(context, builder, signature, arguments):
+        return builder.select(*arguments)
+
+    return VECTOR(MASK, VECTOR, VECTOR), code
+
+
+@in_kernels
+def some(context, mask):
+    """Whether the mask is true anywhere."""
+
+    def code(context, builder, signature, arguments):
+        bits = builder.bitcast(*arguments, ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+    return types.boolean(MASK), code
+
+
+@in_kernels
+def powers_of_two(context, exponents):
+    """`2**exponent` of integers above -1023 and up to 1023."""
+
+    def code(context, builder, signature, arguments):
+        shifted = builder.fadd(*arguments, NUMBERS([1.5 * INTEGER + BIAS] * LANES))
+        bits = builder.bitcast(shifted, INTEGERS)
+        return builder.bitcast(builder.shl(bits, INTEGERS([FRACTION] * LANES)), NUMBERS)
+
+    return VECTOR(VECTOR), code
+
+
+@in_kernels
+def exponents_of(context, numbers):
+    """The largest `e` with `2**e <= x`, for x > 0; -1023 for 0."""
+
+    def code(context, builder, signature, arguments):
+        bits = builder.lshr(builder.bitcast(*arguments, INTEGERS), INTEGERS([FRACTION] * LANES))
+        whole = builder.or_(bits, builder.bitcast(NUMBERS([INTEGER] * LANES), INTEGERS))
+        return builder.fsub(builder.bitcast(whole, NUMBERS), NUMBERS([INTEGER + BIAS] * LANES))
+
+    return VECTOR(VECTOR), code
