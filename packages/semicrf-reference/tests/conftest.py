@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from semicrf_reference import compiled, eager
+from semicrf_reference.compiled import threads
 from semicrf_spec.testing import MAX_DURATIONS, case, case_names
 
 NAMED = [(name, max_duration) for name in case_names() for max_duration in MAX_DURATIONS]
@@ -20,12 +21,13 @@ def backend(request):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """One thread unless the test asks for more: small tensors are slower on several."""
-    threads = torch.get_num_threads()
+def one_thread(monkeypatch):
+    """One thread unless the test asks for more, and then more however small the work."""
+    monkeypatch.setattr(threads, "SMALL_WORK", 0)
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

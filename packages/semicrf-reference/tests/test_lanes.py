@@ -59,7 +59,7 @@ def assert_equals_oracle(terms):
 def any_lengths(monkeypatch):
     """Lanes even where they take longer, and on one thread."""
     monkeypatch.setattr(lanes, "POSITIONS", 1e-9)
-    monkeypatch.setattr(kernels, "threads_for", lambda _: 1)
+    monkeypatch.setattr(kernels, "threads_for", lambda *_: 1)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from semicrf_reference import compiled
-from semicrf_reference.compiled.threads import parts_of, run
+from semicrf_reference.compiled import threads
+from semicrf_reference.compiled.threads import SMALL_WORK, parts_of, run
 from semicrf_spec.cost import Size, scan_operations
 from semicrf_spec.testing import random_potentials
 
@@ -58,7 +59,10 @@ def test_parts_tile_the_batch_in_order_and_differ_by_one_at_most(batch, count):
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
 
 
-def test_large_problems_use_a_thread_of_their_own_beside_this_one_and_small_ones_do_not(two_threads):
+def test_large_problems_use_a_thread_of_their_own_beside_this_one_and_small_ones_do_not(
+    two_threads, monkeypatch
+):
+    monkeypatch.setattr(threads, "SMALL_WORK", SMALL_WORK)
     used, meeting = [], threading.Barrier(2)
 
     def job(first, last):
@@ -73,13 +77,18 @@ def test_large_problems_use_a_thread_of_their_own_beside_this_one_and_small_ones
         return SimpleNamespace(size=size, operations=scan_operations("compiled", size))
 
     run((job, ()), over=batch_of(Size(1, 10, 3, 2)))
-    run((job, ()), over=batch_of(Size(6, 10, 3, 2)))
+    run((job, ()), over=batch_of(Size(6, 10, 3, 2)), scans=3.0)
     assert set(used) == {threading.current_thread()}
+    for size, scans in ((Size(6, 1000, 50, 8), 1.0), (Size(6, 100, 50, 8), 3.0)):
+        used.clear()
+        meeting.reset()
+        run((met, ()), over=batch_of(size), scans=scans)
+        assert len(used) == 6
+        assert threading.current_thread() in used
+        assert all(thread.name.startswith("semicrf") for thread in set(used) - {threading.current_thread()})
     used.clear()
-    run((met, ()), over=batch_of(Size(6, 1000, 50, 8)))
-    assert len(used) == 6
-    assert threading.current_thread() in used
-    assert all(thread.name.startswith("semicrf") for thread in set(used) - {threading.current_thread()})
+    run((job, ()), over=batch_of(Size(6, 100, 50, 8)), scans=1.0)
+    assert set(used) == {threading.current_thread()}
 
 
 def test_every_job_runs_once_for_every_sequence(two_threads):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space, viterbi_lanes
-from semicrf_reference.compiled.lanes import lanes_state, side_by_side
+from semicrf_reference.compiled.lanes import POSITIONS, lanes_state, side_by_side
 from semicrf_reference.compiled.moments import FIRST, SECOND, TOTAL, means_space, moments_batch, open_space
 from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
 from semicrf_reference.compiled.ranking import rank_batch, ranks_space
@@ -32,6 +32,9 @@ from semicrf_reference.compiled.vectors import LANES
 from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec import SHAPES
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
+
+GRADIENTS, MOMENTS, LANE = 3.0, 10.0, POSITIONS / LANES
+"""As many scans that only sum take as long: one with gradients, one of moments, one among lanes."""
 
 
 def log_partition(*terms: Tensor | None) -> Tensor:
@@ -72,8 +75,8 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
         run_moments(problem, answers, FIRST, problem.values())
     elif side_by_side(problem):
         run_lanes(problem, answers, True, lambda first, last: all_phases(first, last, *space()))
-    elif batch >= threads_for(problem):
-        run((all_phases, ()), over=problem, space=space)
+    elif batch >= threads_for(problem, GRADIENTS):
+        run((all_phases, ()), over=problem, scans=GRADIENTS, space=space)
     else:
         spaces = [space() for _ in range(batch)]
 
@@ -81,9 +84,9 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
             for b in range(first, last):
                 scan_batch(b, b + 1, phase, phase + 1, problem.arrays, tuple(answers), *spaces[b])
 
-        run((one_phase, (KEEP_FORWARD,)), (one_phase, (KEEP_BACKWARD,)), over=problem)
+        run((one_phase, (KEEP_FORWARD,)), (one_phase, (KEEP_BACKWARD,)), over=problem, scans=GRADIENTS)
         run((one_phase, (JOIN,)), over=problem)
-        run((one_phase, (MEET_FORWARD,)), (one_phase, (MEET_BACKWARD,)), over=problem)
+        run((one_phase, (MEET_FORWARD,)), (one_phase, (MEET_BACKWARD,)), over=problem, scans=GRADIENTS)
 
     return torch.from_numpy(answers.total), *map(torch.from_numpy, answers.statistics(problem, boundaries))
 
@@ -112,7 +115,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
-    lanes = side_by_side(problem, threads_for(problem))
+    lanes = side_by_side(problem, threads_for(problem, 1.0))
     kernel, space_of = (viterbi_lanes, lanes_decoding_space) if lanes else (viterbi_batch, decoding_space)
 
     def space() -> tuple[Any, ...]:
@@ -121,7 +124,10 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     def decoded(first: int, last: int, space: Any) -> None:
         kernel(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((decoded, ()), over=problem, space=space, parts=groups_of(problem) if lanes else None)
+    if lanes:
+        run((decoded, ()), over=problem, scans=LANE, space=space, parts=groups_of(problem))
+    else:
+        run((decoded, ()), over=problem, space=space)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
@@ -139,7 +145,7 @@ def top_k(*arguments: Any) -> tuple[Tensor, ...]:
     def ranked(first: int, last: int, space: Any) -> None:
         rank_batch(first, last, problem.arrays, scores, labels, durations, space)
 
-    run((ranked, ()), over=problem, space=space)
+    run((ranked, ()), over=problem, scans=k, space=space)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
 
 
@@ -178,7 +184,7 @@ def run_moments(problem: Problem, answers: Answers, order: Any, values: tuple[Ar
     def scanned(first: int, last: int, *space: Any) -> None:
         moments_batch(first, last, order, problem.arrays, values, tuple(answers), *space)
 
-    run((scanned, ()), over=problem, space=space)
+    run((scanned, ()), over=problem, scans=MOMENTS, space=space)
 
 
 def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callable[[int, int], None]) -> None:
@@ -191,6 +197,7 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
     run(
         (scanned, ()),
         over=problem,
+        scans=GRADIENTS * LANE if gradients else LANE,
         space=lambda: (lanes_state(problem.size, gradients),),
         parts=groups_of(problem),
     )

@@ -203,7 +203,7 @@ class Answers(NamedTuple):
             self.begins if boundaries else nothing,
             self.ends if boundaries else nothing,
             *(
-                counts.sum(0)[:, 0] if len(counts) > 1 else counts[0]
+                counts[0] if len(counts) == 1 else counts[0, :, 0] + counts[1, :, 0]
                 for counts in (self.transitions, self.durations)
             ),
             self.edges[0],

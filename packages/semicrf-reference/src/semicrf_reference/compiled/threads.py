@@ -15,8 +15,8 @@ import torch
 
 from semicrf_reference.compiled.problem import Problem
 
-SMALL_WORK = 100_000
-"""Multiply-adds below which handing work to another thread costs more than doing it."""
+SMALL_WORK = 600_000
+"""Multiply-adds below which handing work to another thread costs more than doing it: half a millisecond."""
 
 Job = tuple[Callable[..., None], tuple[Any, ...]]
 """A batch kernel and its arguments, but for the range of sequences that come first, and what it works in."""
@@ -25,6 +25,7 @@ Job = tuple[Callable[..., None], tuple[Any, ...]]
 def run(
     *jobs: Job,
     over: Problem,
+    scans: float = 1.0,
     space: Callable[[], tuple[Any, ...]] = tuple,
     parts: list[tuple[int, int]] | None = None,
 ) -> None:
@@ -33,10 +34,11 @@ def run(
     Which thread does what changes no bit: a task is done by one thread, and no two tasks write to one place.
 
     Args:
+        scans: as how many scans that only sum all of it takes.
         space: makes what one thread works in; jobs get it as their last arguments.
         parts: the ranges of sequences that belong together; as suits the threads, if not given.
     """
-    threads = threads_for(over)
+    threads = threads_for(over, scans)
     parts = parts or parts_of(over.size.batch, 1 if threads == 1 else 4 * threads)
     tasks = [partial(kernel, *part, *arguments) for part in parts for kernel, arguments in jobs]
     waiting = iter(tasks)
@@ -66,9 +68,9 @@ def run(
             raise error
 
 
-def threads_for(problem: Problem) -> int:
+def threads_for(problem: Problem, scans: float) -> int:
     """As many threads as PyTorch would use; one for what is done sooner than handed over."""
-    return 1 if problem.operations < SMALL_WORK else torch.get_num_threads()
+    return 1 if problem.operations * scans < SMALL_WORK else torch.get_num_threads()
 
 
 def parts_of(batch: int, count: int) -> list[tuple[int, int]]:
