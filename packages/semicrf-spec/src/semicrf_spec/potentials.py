@@ -87,11 +87,16 @@ class Potentials(Generic[A]):
     cuts: A | None = None
 
     def __post_init__(self) -> None:
-        sizes = self._sizes()
+        sizes, emissions = self._sizes(), cast(Array, self.emissions)
+        place = getattr(emissions, "device", None)
+        _check_dtype("emissions", emissions)
+        term: Array
         for name, term in self.items():
             _check_shape(name, term, sizes)
-            _check_dtype(name, term)
-            _check_device(name, term, self.emissions)
+            if name in DTYPES or term.dtype is not emissions.dtype:  # else it is legal, as that is
+                _check_dtype(name, term)
+            if getattr(term, "device", None) != place:
+                raise ValueError(_device_message(name, term, emissions))
 
     def _sizes(self) -> dict[str, int]:
         """The sizes the letters stand for: B, T, C from emissions and K from duration."""
@@ -302,13 +307,12 @@ def _check_dtype(name: str, term: Any) -> None:
         raise TypeError(f"{name} has dtype {term.dtype}; expected {kind} dtype: {', '.join(legal)}")
 
 
-def _check_device(name: str, term: Any, emissions: Any) -> None:
+def _device_message(name: str, term: Any, emissions: Any) -> str:
     given, expected = getattr(term, "device", None), getattr(emissions, "device", None)
-    if given != expected:
-        raise ValueError(
-            f"{name} is a {type(term).__name__} on {given}; expected a {type(emissions).__name__} "
-            f"on {expected}, where emissions are"
-        )
+    return (
+        f"{name} is a {type(term).__name__} on {given}; expected a {type(emissions).__name__} "
+        f"on {expected}, where emissions are"
+    )
 
 
 def _each(side: Side) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,10 @@ def _largest(term: Any) -> Any:
     if isinstance(term, np.ndarray):
         return np.maximum.reduce(term, axis=None)
     if hasattr(term, "numel"):  # asked like this, as PyTorch need not be there
-        with suppress(RuntimeError):  # no memory of its own, as under torch.func.grad
-            if for_numpy(term):
+        if term.is_cpu and term.itemsize != 2:
+            try:
                 return np.maximum.reduce(term.numpy(force=True), axis=None)
+            except RuntimeError:  # no memory of its own, as under torch.func.grad
+                pass
         term = term.detach().resolve_neg()
     return array_namespace(term).max(term)

@@ -39,7 +39,7 @@ BIAS = 1023
 
 
 def empty_rows(*shape: int) -> Array:
-    """`(*shape, LANES)` float64, no row across cache lines: PyTorch's memory begins at one, numpy's anywhere."""
+    """`(*shape, LANES)` float64, no row across cache lines: PyTorch's memory begins at one, not numpy's."""
     found: Array = torch.empty((*shape, LANES), dtype=torch.float64).numpy()
     return found
 
