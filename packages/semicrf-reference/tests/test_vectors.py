@@ -10,18 +10,26 @@ from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import OPTIONS, jit
 from semicrf_reference.compiled.vectors import (
     LANES,
+    block,
     empty_rows,
     every,
     exponents_of,
+    filled_rows,
     gathered,
     lane,
+    largest,
     picked,
     powers_of_two,
     put,
+    put_block,
+    smallest,
     some,
+    sum_of,
     vector_of,
     where,
+    within,
 )
+from semicrf_reference.compiled.wide import all_powers_of_two, power_of_two
 
 RNG = np.random.default_rng(0)
 FIRST = RNG.normal(size=LANES)
@@ -162,6 +170,67 @@ def test_zero_has_the_lowest_exponent():
     out = np.empty(LANES)
     kernel(np.zeros(LANES), out)
     assert (out == -1023).all()
+
+
+@pytest.mark.parametrize("first", [0, 3, LANES, 2 * LANES - 1])
+def test_a_block_may_begin_anywhere_in_a_row(first):
+    @jit
+    def kernel(row, first, out):
+        put_block(out, first, block(row, first) + 1.0)
+
+    row = RNG.normal(size=4 * LANES)
+    out = np.zeros_like(row)
+    kernel(row, first, out)
+    expected = np.zeros_like(row)
+    expected[first : first + LANES] = row[first : first + LANES] + 1.0
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("count", range(2 * LANES + 2))
+def test_lanes_are_within_up_to_the_count(count):
+    @jit
+    def kernel(first, count, out):
+        put(out, where(within(first, count), every(1.0), every(0.0)))
+
+    out = np.empty(LANES)
+    for first in (0, LANES):
+        kernel(first, count, out)
+        assert np.array_equal(out, np.arange(first, first + LANES) < count)
+
+
+def test_a_vector_has_a_largest_and_a_smallest_number_and_a_sum():
+    @jit
+    def kernel(a, out):
+        out[0], out[1] = largest(vector_of(a)), smallest(vector_of(a))
+        out[2] = sum_of(vector_of(a))
+
+    out = np.empty(3)
+    for numbers in (FIRST, np.roll(FIRST, 3)):
+        kernel(numbers, out)
+        assert np.array_equal(out[:2], [numbers.max(), numbers.min()])
+        assert np.isclose(out[2], numbers.sum(), rtol=1e-15, atol=1e-15)
+    kernel(np.where(FIRST > 0.0, FIRST, -np.inf), out)
+    assert np.array_equal(out, [FIRST.max(), -np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("exponent", [-1e300, -1100.0, -1023.0, -1022.0, -0.0, 7.0, 1023.0, 1100.0, 1e300])
+def test_powers_of_two_of_any_exponent_are_those_of_single_numbers(exponent):
+    @jit
+    def kernel(exponent, out):
+        put(out, all_powers_of_two(every(exponent)))
+        return power_of_two(exponent)
+
+    out = np.empty(LANES)
+    assert (kernel(exponent, out) == out).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, LANES), (4, LANES + 1)])
+def test_filled_rows_are_whole_blocks_of_zeros(rows, columns):
+    found = filled_rows(rows, columns)
+    assert len(found) == rows
+    assert found.shape[1] % LANES == 0
+    assert columns <= found.shape[1] < columns + LANES
+    assert (found == 0.0).all()
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 9)])

@@ -11,6 +11,15 @@ from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import apply_matrix
 from semicrf_reference.compiled.state import CLOSED, MATRIX, RUN, STAR
+from semicrf_reference.compiled.vectors import (
+    LANES,
+    block,
+    every,
+    put_block,
+    smallest,
+    where,
+    within,
+)
 from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two, two_sum
 
 
@@ -33,6 +42,9 @@ def read_matrix(chain, transition):
             weight = mantissas[i] * power_of_two(powers[i] - scale)
             weights[i] = weight if weight >= FLOOR else 0.0
             lowest = smaller(lowest, weights[i] if mantissas[i] > 0.0 else math.inf)
+    for i in range(chain.star.size):
+        for c in range(chain.star.size):
+            chain.columns[i, c] = chain.matrix[c, i]
     chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
 
 
@@ -52,13 +64,14 @@ def arrive(terms, chain, step):
         return
     if terms.transition.strides[0] != 0 and step > 1:
         read_matrix(chain, terms.transition[step - 1])
-    lowest = math.inf
-    apply_matrix(chain.matrix, chain.linear, chain.star)
-    for c in range(chain.star.size):
-        chain.lift[c] = 0.0
-        lowest = smaller(lowest, chain.star[c])
+    lowest = every(math.inf)
+    apply_matrix(chain.columns, chain.linear, chain.star)
+    for c in range(0, chain.star.size, LANES):
+        put_block(chain.lift, c, every(0.0))
+        own = within(c, chain.star.size)
+        lowest = smaller(lowest, where(own, block(chain.star, c), every(math.inf)))
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
-    if lowest < SAFE_SUM:
+    if smallest(lowest) < SAFE_SUM:
         exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
         for c in range(chain.star.size):
             if chain.star[c] < SAFE_SUM and not (exact and chain.star[c] == 0.0):
@@ -77,7 +90,7 @@ def read_emissions(terms, chain, step):
 @inlined
 def offset_of(chain, step):
     """Where the emissions of a step begin in their run."""
-    return step % RUN * chain.star.size
+    return step % RUN * (len(chain.emissions) // RUN)
 
 
 @inlined
@@ -98,15 +111,17 @@ def read_run(terms, chain, first):
 
     Levels are summed. So an emission is rounded by no more than its own spacing, whatever the others are.
     """
-    classes = chain.star.size
+    classes, filled = chain.star.size, len(chain.emissions) // RUN
     count = min(RUN, len(terms.emissions) - first)
     for row in range(count):
+        offset = row * filled
         for c in range(classes):
-            chain.emissions[row * classes + c] = np.float64(terms.emissions[first + row, c])
-        level = level_of(chain.emissions, row * classes, classes)
-        for c in range(classes):
-            chain.emissions[row * classes + c] -= level
+            chain.emissions[offset + c] = np.float64(terms.emissions[first + row, c])
+        level = level_of(chain.emissions, offset, classes)
+        for c in range(0, classes, LANES):
+            score = where(within(c, classes), block(chain.emissions, offset + c) - level, every(0.0))
+            put_block(chain.emissions, offset + c, score)
         chain.levels[0], error = two_sum(chain.levels[0], level)
         chain.levels[1] += error
-    for i in range(count * classes):
+    for i in range(count * filled):
         chain.growth[i], chain.growth_exponents[i] = exp_wide(chain.emissions[i])

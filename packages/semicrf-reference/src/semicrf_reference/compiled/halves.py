@@ -15,11 +15,22 @@ import numpy as np
 
 from semicrf_reference.compiled.chain import offset_of
 from semicrf_reference.compiled.definition import count_exactly, crossing_exactly, transitions_exactly
+from semicrf_reference.compiled.extremes import smaller
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.rows import PRODUCT_EXPONENT, add_outer, dot, multiply_linear, row_sum
+from semicrf_reference.compiled.rows import PRODUCT_EXPONENT, add_outer, dot, multiply_linear
 from semicrf_reference.compiled.state import CLOSED, SAFE_DOT, STAR
 from semicrf_reference.compiled.tally import add_tally, count
 from semicrf_reference.compiled.tape import open_row
+from semicrf_reference.compiled.vectors import (
+    LANES,
+    block,
+    every,
+    put_block,
+    some,
+    sum_of,
+    where,
+    within,
+)
 from semicrf_reference.compiled.wide import FLOOR, add, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
@@ -70,11 +81,12 @@ def meet_star(chain, half, step):
     row = 0
     if len(half.transitions) > 1:
         row = at + 1 if half.backward else at
-    exactly = False
-    for c in range(chain.star.size):
-        linear = chain.lift[c] == 0.0 and chain.star[c] > 0.0
-        half.shares[c] = half.entering[c] / chain.star[c] if linear else 0.0
-        exactly |= not linear and half.entering[c] > 0.0
+    classes, exactly = chain.star.size, False
+    for c in range(0, classes, LANES):
+        star, entering = block(chain.star, c), block(half.entering, c)
+        linear = (block(chain.lift, c) == 0.0) & (star > 0.0)
+        put_block(half.shares, c, where(linear, entering / star, every(0.0)))
+        exactly |= some(within(c, classes) & (where(linear, every(0.0), entering) > 0.0))
     add_outer(half.shares, chain.linear, half.joint)
     if exactly:
         for c in range(chain.star.size):
@@ -95,7 +107,9 @@ def posteriors_of(
     """
     exponent = linear_scale + kept_scale - half.total[1]
     if good == 1.0 and abs(exponent) <= PRODUCT_EXPONENT:
-        multiply_linear(linear, kept, 1.0 / half.total[0], exponent, out)
+        for c in range(out.size):
+            half.kept[c] = kept[c]
+        multiply_linear(linear, half.kept, 1.0 / half.total[0], exponent, out)
     else:
         for c in range(out.size):
             power = exponents[c] + kept_exponents[c] + (scale + kept_scale - half.total[1])
@@ -142,28 +156,44 @@ def meet_closed(chain, window, half, step):
 
     steps = step + 1 - half.first
     count(window, steps, half.leaving)
-    for c in range(half.leaving.size):
-        if window.dots[c] == 0.0 and half.leaving[c] > 0.0:
-            reach = min(window.weights.shape[1], step + 1)
-            count_exactly(window, reach, steps, c, half.leaving[c], half.durations)
+    classes = half.leaving.size
+    for c in range(0, classes, LANES):
+        left_out = (block(window.dots, c) == 0.0) & (block(half.leaving, c) > 0.0)
+        if some(within(c, classes) & left_out):
+            count_left_out(window, half, steps, min(window.weights.shape[1], step + 1), c)
 
-    for c in range(half.covering.size):
-        covering = half.covering[c] + half.entering[c]
-        half.covering[c] = covering if chain.emissions[offset + c] > -math.inf else 0.0
-        half.passed[c] += half.entering[c]
+    for c in range(0, classes, LANES):
+        entering = block(half.entering, c)
+        covering = block(half.covering, c) + entering
+        allowed = block(chain.emissions, offset + c) > -math.inf
+        put_block(half.covering, c, where(allowed, covering, every(0.0)))
+        put_block(half.passed, c, block(half.passed, c) + entering)
     write_position(half, at)
-    for c in range(half.covering.size):
-        left = half.covering[c] - half.leaving[c]
-        over = left < ROUNDING * min(half.passed[c], 1.0)
-        half.covering[c] = 0.0 if over else left
-        half.passed[c] = 0.0 if over else half.passed[c]
+    for c in range(0, classes, LANES):
+        passed = block(half.passed, c)
+        left = block(half.covering, c) - block(half.leaving, c)
+        over = left < ROUNDING * smaller(passed, every(1.0))
+        put_block(half.covering, c, where(over, every(0.0), left))
+        put_block(half.passed, c, where(over, every(0.0), passed))
     write_boundaries(half, at)
+
+
+@jit
+def count_left_out(window, half, steps, reach, first):
+    """Count the durations of those of some labels for which the sums over the tape did not serve."""
+    for c in range(first, min(first + LANES, half.leaving.size)):
+        if window.dots[c] == 0.0 and half.leaving[c] > 0.0:
+            count_exactly(window, reach, steps, c, half.leaving[c], half.durations)
 
 
 @inlined
 def write_position(half, at):
     """What covers a position, in proportions."""
-    mass = row_sum(half.covering)  # 1, but for the rounding of the two scans
+    masses = every(0.0)
+    for c in range(0, half.covering.size, LANES):
+        own = within(c, half.covering.size)
+        masses += where(own, block(half.covering, c), every(0.0))
+    mass = sum_of(masses)  # 1, but for the rounding of the two scans
     share = 1.0 / mass if mass >= FLOOR else 0.0
     for c in range(half.covering.size):
         half.position[at, c] = half.covering[c] * share

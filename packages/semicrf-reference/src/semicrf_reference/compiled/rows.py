@@ -8,7 +8,18 @@ import numpy as np
 
 from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import inlined, jit, summed
-from semicrf_reference.compiled.wide import FLOOR, exponent_of, power_of_two
+from semicrf_reference.compiled.vectors import (
+    LANES,
+    block,
+    every,
+    exponents_of,
+    largest,
+    put_block,
+    smallest,
+    where,
+    within,
+)
+from semicrf_reference.compiled.wide import FLOOR, all_powers_of_two, power_of_two
 
 PRODUCT_EXPONENT = 1000.0
 """By exponents up to this, half of it each, two rows in linear form can be multiplied without overflow."""
@@ -20,16 +31,20 @@ def linear_row(values, exponents, linear):
 
     Returns: the scale, and whether the linear form is good: every number is 0 or at least FLOOR.
     """
-    top, lowest = -math.inf, math.inf
-    for c in range(values.size):
-        size = exponents[c] + exponent_of(values[c])
-        top = larger(top, size if values[c] > 0.0 else -math.inf)
+    tops, lowest = every(-math.inf), every(math.inf)
+    for c in range(0, values.size, LANES):
+        value = block(values, c)
+        counts = (value > 0.0) & within(c, values.size)
+        tops = larger(tops, where(counts, block(exponents, c) + exponents_of(value), every(-math.inf)))
+    top = largest(tops)
     scale = top if top > -math.inf else 0.0
-    for c in range(values.size):
-        linear[c] = values[c] * power_of_two(exponents[c] - scale)
-    for c in range(values.size):
-        lowest = smaller(lowest, linear[c] if values[c] > 0.0 else math.inf)
-    return scale, lowest >= FLOOR
+    for c in range(0, values.size, LANES):
+        value = block(values, c)
+        counts = (value > 0.0) & within(c, values.size)
+        found = value * all_powers_of_two(block(exponents, c) - scale)
+        put_block(linear, c, found)
+        lowest = smaller(lowest, where(counts, found, every(math.inf)))
+    return scale, smallest(lowest) >= FLOOR
 
 
 @inlined
@@ -40,8 +55,8 @@ def multiply_linear(a, b, mantissa, exponent, out):
     """
     half = math.floor(0.5 * exponent)
     left, right = power_of_two(half), power_of_two(exponent - half) * mantissa
-    for c in range(out.size):
-        out[c] = min((a[c] * left) * (b[c] * right), 1.0)
+    for c in range(0, out.size, LANES):
+        put_block(out, c, smaller((block(a, c) * left) * (block(b, c) * right), every(1.0)))
 
 
 @summed
@@ -71,22 +86,17 @@ def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
     return row_sum(products), scale
 
 
-@summed
-def apply_matrix(matrix, row, out):
-    """`out = matrix @ row`, four rows of the matrix at once."""
-    columns = np.uint64(row.size)
-    blocked = out.size // 4 * 4
-    for c in range(0, blocked, 4):
-        first, second, third, fourth = matrix[c], matrix[c + 1], matrix[c + 2], matrix[c + 3]
-        a, b, d, e = 0.0, 0.0, 0.0, 0.0
-        for i in range(columns):
-            a += first[i] * row[i]
-            b += second[i] * row[i]
-            d += third[i] * row[i]
-            e += fourth[i] * row[i]
-        out[c], out[c + 1], out[c + 2], out[c + 3] = a, b, d, e
-    for c in range(blocked, out.size):
-        out[c] = dot(matrix[c], 0, row, 0, row.size)
+@inlined
+def apply_matrix(columns, row, out):
+    """`out = matrix @ row`, given the columns of the matrix; two at once."""
+    for c in range(0, out.size, LANES):
+        even = odd = every(0.0)
+        for i in range(0, row.size - 1, 2):
+            even += block(columns[i], c) * row[i]
+            odd += block(columns[i + 1], c) * row[i + 1]
+        if row.size % 2 == 1:
+            even += block(columns[row.size - 1], c) * row[row.size - 1]
+        put_block(out, c, even + odd)
 
 
 @inlined

@@ -1,5 +1,7 @@
 """What a scan holds: the chain of messages, the window of open segments, and its half of the posteriors.
 
+Rows of an entry a label are filled up to whole blocks of LANES, so that vectors serve for all of a row.
+
 Kernels get its memory as plain arrays, so that what is kept of them on disk names no class of ours, and give
 names to it with the classes here.
 """
@@ -12,6 +14,7 @@ import numpy as np
 
 from semicrf_reference.compiled.jit import inlined
 from semicrf_reference.compiled.problem import Array
+from semicrf_reference.compiled.vectors import filled_rows
 from semicrf_spec.cost import Size
 
 FORWARD, BACKWARD = np.arange(2)  # here and below not literals, each of which would compile the scan anew
@@ -60,6 +63,7 @@ class Chain(NamedTuple):
     """
 
     matrix: Array  # (C, C)
+    columns: Array  # (C, C): the same, transposed
     mantissas: Array  # (C, C): the same as wide numbers
     powers: Array
     star: Array
@@ -67,8 +71,8 @@ class Chain(NamedTuple):
     linear: Array
     values: Array
     exponents: Array
-    emissions: Array  # (RUN * C,), less the levels of their positions
-    growth: Array  # (RUN * C,): their exponentials, as wide numbers
+    emissions: Array  # (RUN * C,), C filled up to whole blocks: less the levels of their positions
+    growth: Array  # likewise: their exponentials, as wide numbers
     growth_exponents: Array
     scales: Array
     good: Array
@@ -95,6 +99,8 @@ class Window(NamedTuple):
     best_exponent: Array  # of the durations, to which their weights are relative
     toll: Array  # what a segment pays when it begins
     toll_exponent: Array
+    mantissa: Array  # of what begins, as it comes to the others
+    exponent: Array
     entry: Array  # what comes on the tape now
     dots: Array  # of tape and weights, 0 where that did not serve
     products: Array  # (K,)
@@ -130,6 +136,7 @@ class Half(NamedTuple):
     transitions: Array  # (C, C), or (T, C, C) with one for each boundary
     durations: Array  # (K, C)
     joint: Array  # (C, C), as the matrix of the chain
+    kept: Array  # a row of what the other scan kept
     shares: Array  # of what enters, for a unit of its message
     entering: Array  # posteriors at this step: of what begins here in the direction of the scan,
     leaving: Array  # of what ends,
@@ -141,7 +148,7 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 16 + ['int64[:,::1]', 'int64[::1]'])}))"
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 17 + ['int64[:,::1]', 'int64[::1]'])}))"
 KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 """Types of the arrays of `scan_state` and `kept_messages`."""
 
@@ -149,21 +156,24 @@ KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
+    blocks = (
+        filled_rows(21, classes),  # 5 rows of the chain, 10 of the window, 6 of the half
+        filled_rows(classes, classes),  # columns of the matrix
+        filled_rows(BLOCK, classes),
+        filled_rows(3 * RUN, classes).reshape(3, -1),
+    )
     shapes = (
-        (18, classes),  # 5 rows of the chain, 8 of the window, 5 of the half
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (classes, classes),
         (4, 3),
-        (3, RUN * classes),
         *((classes, longest) for _ in range(4)),
         *((classes, longest + max(longest, 256)) for _ in range(3)),
-        (BLOCK, classes),
         (1, longest),
     )
     integers = (np.empty((6, classes), np.int64), np.empty(5, np.int64))
-    return (*map(np.empty, shapes), *integers)
+    return (*blocks, *map(np.empty, shapes), *integers)
 
 
 def kept_messages(stars: Array) -> tuple[Array, ...]:
@@ -176,30 +186,34 @@ def kept_messages(stars: Array) -> tuple[Array, ...]:
 @inlined
 def chain_in(state):
     """The chain of a scan."""
-    rows, matrix, mantissas, powers, _, scalars, run = state[:7]
+    rows, columns, _, run, matrix, mantissas, powers, _, scalars = state[:9]
+    n = len(matrix)
     return Chain(
-        matrix, mantissas, powers, rows[0], rows[1], rows[2], rows[3], rows[4], run[0], run[1], run[2],
-        scalars[0], scalars[1], scalars[2],
+        matrix, columns, mantissas, powers, rows[0, :n], rows[1, :n], rows[2, :n], rows[3, :n], rows[4, :n],
+        run[0], run[1], run[2], scalars[0], scalars[1], scalars[2],
     )  # fmt: skip
 
 
 @inlined
 def window_in(state):
     """The window of a scan."""
-    rows = state[0]
-    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents, shares = state[7:15]
-    products, steps, marks = state[15:]
+    rows, shares = state[0], state[2]
+    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents = state[9:16]
+    products, steps, marks = state[16:]
+    n = len(weights)
     return Window(
-        weights, weight_mantissas, weight_exponents, tape, mantissas, exponents, rows[5], rows[6], rows[7],
-        rows[8], rows[9], rows[10], rows[11], rows[12], products[0], steps[0], steps[1], steps[2],
-        steps[3], steps[4], steps[5], shares, tally, marks,
+        weights, weight_mantissas, weight_exponents, tape, mantissas, exponents,
+        rows[5, :n], rows[6, :n], rows[7, :n], rows[8, :n], rows[9, :n], rows[10, :n], rows[11, :n],
+        rows[12, :n], rows[13, :n], rows[14, :n], products[0],
+        steps[0], steps[1], steps[2], steps[3], steps[4], steps[5], shares, tally, marks,
     )  # fmt: skip
 
 
 @inlined
 def half_in(state, kept, answers, direction, b, n, first):
     """The half of a scan that belongs to sequence b; what has one row serves every sequence."""
-    rows, joint, scalars = state[0], state[4], state[5]
+    rows, joint, scalars = state[0], state[7], state[8]
+    m = len(joint)
     stars, lifts, exponents, zeros, scales, good = kept
     _, position, begins, ends, edges, transitions, durations = answers
     wanted, counted = min(b, len(begins) - 1), min(b, len(position) - 1)
@@ -209,6 +223,6 @@ def half_in(state, kept, answers, direction, b, n, first):
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
         durations[min(direction, len(durations) - 1), counted, 0],
-        joint, rows[13], rows[14], rows[15], rows[16], rows[17],
+        joint, rows[15, :m], rows[16, :m], rows[17, :m], rows[18, :m], rows[19, :m], rows[20, :m],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

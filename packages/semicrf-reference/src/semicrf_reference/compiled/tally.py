@@ -11,6 +11,7 @@ import numpy as np
 
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.state import BLOCK, LOWEST_FACTOR, REACHED, START, STOP, WAITING
+from semicrf_reference.compiled.vectors import LANES, block, every, put_block, where
 
 
 @inlined
@@ -23,9 +24,10 @@ def count(window, steps, ending):
     if waiting == 0:
         window.marks[START] = window.marks[STOP] - window.weights.shape[1]
         window.marks[REACHED] = max(0, window.weights.shape[1] - steps)
-    for c in range(ending.size):
-        share = ending[c] / window.dots[c] if window.dots[c] > 0.0 else 0.0
-        window.shares[waiting, c] = share if share >= LOWEST_FACTOR else 0.0
+    for c in range(0, ending.size, LANES):
+        dots = block(window.dots, c)
+        share = where(dots > 0.0, block(ending, c) / dots, every(0.0))
+        put_block(window.shares[waiting], c, where(share < LOWEST_FACTOR, every(0.0), share))
     window.marks[WAITING] = waiting + 1
     if waiting + 1 == BLOCK:
         count_waiting(window)

@@ -7,7 +7,8 @@ import math
 from semicrf_reference.compiled.extremes import larger
 from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.state import LOWEST_ENTRY, STOP
-from semicrf_reference.compiled.wide import power_of_two
+from semicrf_reference.compiled.vectors import every, where
+from semicrf_reference.compiled.wide import all_powers_of_two, power_of_two
 
 
 @inlined
@@ -15,6 +16,13 @@ def entry_of(mantissa, exponent):
     """What a wide number is on the tape, the exponent being relative to the reference."""
     weight = mantissa * power_of_two(exponent)
     return weight if weight >= LOWEST_ENTRY else 0.0
+
+
+@inlined
+def entries_of(mantissas, exponents):
+    """The same of the numbers of vectors."""
+    weights = mantissas * all_powers_of_two(exponents)
+    return where(weights < LOWEST_ENTRY, every(0.0), weights)
 
 
 @jit

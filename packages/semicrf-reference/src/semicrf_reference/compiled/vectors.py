@@ -44,6 +44,13 @@ def empty_rows(*shape: int) -> Array:
     return found
 
 
+def filled_rows(rows: int, columns: int) -> Array:
+    """Zeros for blocks of LANES: `(rows, columns)` float64, the columns filled up."""
+    blocks = -(-columns // LANES)
+    found: Array = torch.zeros((rows, blocks * LANES), dtype=torch.float64).numpy()
+    return found
+
+
 def in_kernels(function: Callable[..., Any]) -> Any:
     """What kernels call with the arguments behind the context: of their types it makes a type, and code."""
     return intrinsic(function)
@@ -98,6 +105,12 @@ def spread(context, builder, value, kind):
     return builder.shuffle_vector(one, UNDEFINED, ir.VectorType(INDEX, LANES)([0] * LANES))
 
 
+def spread_integer(builder, number):
+    """An integer in every lane."""
+    one = builder.insert_element(INTEGERS(ir.Undefined), number, INDEX(0))
+    return builder.shuffle_vector(one, INTEGERS(ir.Undefined), ir.VectorType(INDEX, LANES)([0] * LANES))
+
+
 def ordered(sign):
     """Comparison of numbers, none of them NaN."""
     return lambda builder, first, second: builder.fcmp_ordered(sign, first, second)
@@ -139,6 +152,42 @@ def vector_of(context, row):
 
 
 @in_kernels
+def block(context, row, first):
+    """LANES numbers of a row from the first on, in memory that goes on as far, whatever stands there."""
+
+    def code(context, builder, signature, arguments):
+        found = builder.load(place(context, builder, signature.args[0], *arguments))
+        found.align = 8
+        return found
+
+    return VECTOR(row, types.intp), code
+
+
+@in_kernels
+def put_block(context, row, first, vector):
+    """Write them."""
+
+    def code(context, builder, signature, arguments):
+        *where_to, value = arguments
+        builder.store(value, place(context, builder, signature.args[0], *where_to)).align = 8
+        return context.get_dummy_value()
+
+    return types.none(row, types.intp, vector), code
+
+
+@in_kernels
+def within(context, first, count):
+    """Which of the lanes `first, first + 1, ...` are below the count."""
+
+    def code(context, builder, signature, arguments):
+        begun, end = (spread_integer(builder, number) for number in arguments)
+        lanes = builder.add(begun, INTEGERS(list(range(LANES))))
+        return builder.icmp_signed("<", lanes, end)
+
+    return MASK(types.intp, types.intp), code
+
+
+@in_kernels
 def lane(context, vector, g):
     """The number of one lane."""
 
@@ -160,11 +209,12 @@ def put(context, row, vector):
     return types.none(row, vector), code
 
 
-def place(context, builder, kind, array):
-    """The address of a row's numbers."""
+def place(context, builder, kind, array, *first):
+    """The address of a row's numbers, from the first on."""
     if kind != types.Array(types.float64, 1, "C"):
         raise TypeError(f"{kind} is no row of float64")
-    return builder.bitcast(context.make_array(kind)(context, builder, array).data, NUMBERS.as_pointer())
+    begin = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(begin, first) if first else begin, NUMBERS.as_pointer())
 
 
 @in_kernels
@@ -236,6 +286,37 @@ def some(context, mask):
         return builder.icmp_unsigned("!=", bits, bits.type(0))
 
     return types.boolean(MASK), code
+
+
+def across(name, title):
+    """One number of a vector's, by an instruction of LLVM's."""
+
+    def of(context, vector):
+        def code(context, builder, signature, arguments):
+            kind = ir.FunctionType(ir.DoubleType(), [NUMBERS])
+            function = builder.module.declare_intrinsic(f"{name}.v{LANES}f64", fnty=kind)
+            return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+        return types.float64(VECTOR), code
+
+    of.__name__, of.__doc__ = name, title
+    return in_kernels(of)
+
+
+largest = across("llvm.vector.reduce.fmax", "The largest number of a vector.")
+smallest = across("llvm.vector.reduce.fmin", "The smallest.")
+
+
+@in_kernels
+def sum_of(context, vector):
+    """The sum of a vector's numbers."""
+
+    def code(context, builder, signature, arguments):
+        kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType(), NUMBERS])
+        function = builder.module.declare_intrinsic(f"llvm.vector.reduce.fadd.v{LANES}f64", fnty=kind)
+        return builder.call(function, (ir.DoubleType()(-0.0), *arguments), fastmath=("reassoc",))
+
+    return types.float64(VECTOR), code
 
 
 @in_kernels

@@ -11,7 +11,9 @@ import math
 
 import numpy as np
 
+from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import inlined, jit
+from semicrf_reference.compiled.vectors import every, powers_of_two
 
 FLOOR = 2.0**-500
 """Two numbers at or above it can be multiplied."""
@@ -33,6 +35,12 @@ def power_of_two(exponent):
     """`2**exponent`; 0 below and `2**1023` above what float64 holds."""
     biased = np.int32(min(max(exponent, -1023.0), 1023.0)) + 1023
     return np.int64(np.int64(biased) << np.int64(52)).view(np.float64)
+
+
+@inlined
+def all_powers_of_two(exponents):
+    """The same of the numbers of a vector."""
+    return powers_of_two(larger(smaller(exponents, every(1023.0)), every(-1023.0)))
 
 
 @inlined

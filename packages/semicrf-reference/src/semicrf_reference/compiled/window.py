@@ -33,8 +33,20 @@ from semicrf_reference.compiled.state import (
     WAITING,
 )
 from semicrf_reference.compiled.tally import count_waiting
-from semicrf_reference.compiled.tape import entry_of, skip_lost
-from semicrf_reference.compiled.wide import exp_wide, exponent_of, power_of_two
+from semicrf_reference.compiled.tape import entries_of, entry_of, skip_lost
+from semicrf_reference.compiled.vectors import (
+    LANES,
+    block,
+    every,
+    exponents_of,
+    largest,
+    powers_of_two,
+    put_block,
+    smallest,
+    where,
+    within,
+)
+from semicrf_reference.compiled.wide import exp_wide, power_of_two
 
 CEILING = 2.0**CEILING_EXPONENT
 FARTHEST_DRIFT = 2.0**40
@@ -46,11 +58,13 @@ def clear(window):
     """No segment is open, none has been counted."""
     classes, max_duration = window.weights.shape
     window.marks[STOP] = window.marks[WAITING] = 0
+    for c in range(0, classes, LANES):  # the gain of whole blocks, as something is divided by it
+        put_block(window.gain, c, every(1.0))
     for c in range(classes):
         window.toll[c], window.toll_exponent[c] = 1.0, window.best_exponent[c]
         for k in range(max_duration):
             window.tally[c, k] = 0.0
-        window.gain[c], window.reference[c], window.drift[c] = 1.0, NO_REFERENCE, 0.0
+        window.reference[c], window.drift[c] = NO_REFERENCE, 0.0
         window.begun[c], window.cleared[c], window.oldest[c] = -1, 0, 0
 
 
@@ -92,14 +106,17 @@ def enter(window, begin, step, star, lift, scale):
     """
     place = next_place(window)
     set_toll(window, begin, step)
+    for c in range(0, star.size, LANES):
+        weight = block(star, c) * block(window.toll, c) / block(window.gain, c)
+        shift = exponents_of(weight)
+        exponent = block(lift, c) + scale + block(window.toll_exponent, c)
+        put_block(window.mantissa, c, weight * powers_of_two(0.0 - shift))
+        put_block(window.exponent, c, shift + exponent - block(window.drift, c))
+        put_block(window.entry, c, entries_of(weight, exponent - block(window.reference, c)))
     for c in range(star.size):
-        weight = star[c] * window.toll[c] / window.gain[c]
-        shift = exponent_of(weight)
-        exponent = shift + lift[c] + scale + window.toll_exponent[c]
-        window.mantissas[c, place] = weight * power_of_two(-shift)
-        window.exponents[c, place] = exponent - window.drift[c]
-        window.entry[c] = entry_of(weight, exponent - shift - window.reference[c])
-        window.begun[c] = step if weight > 0.0 else window.begun[c]
+        window.mantissas[c, place] = window.mantissa[c]
+        window.exponents[c, place] = window.exponent[c]
+        window.begun[c] = step if window.mantissa[c] > 0.0 else window.begun[c]
     window.marks[STOP] = place + 1
     if window.marks[LATER] > 0:
         for c in range(star.size):
@@ -170,19 +187,21 @@ def rebase(window, c):
 @inlined
 def advance(window, chain, step, offset):
     """Every open segment grows by one position, of which the emissions begin at `offset`."""
-    lowest, farthest = 0.0, 0.0
-    for c in range(window.gain.size):
-        lowest = smaller(lowest, chain.emissions[offset + c])
-    for c in range(window.gain.size):
-        grown = window.gain[c] * chain.growth[offset + c]
-        shift = exponent_of(grown)
-        window.gain[c] = grown * power_of_two(-shift)
-        window.reference[c] += chain.growth_exponents[offset + c] + shift
-        window.drift[c] += chain.growth_exponents[offset + c] + shift
-        farthest = larger(farthest, abs(window.drift[c]))
-    if farthest > FARTHEST_DRIFT:
+    classes, lowest, farthest = window.gain.size, every(0.0), every(0.0)
+    for c in range(0, classes, LANES):
+        own = within(c, classes)
+        lowest = smaller(lowest, where(own, block(chain.emissions, offset + c), every(0.0)))
+        grown = block(window.gain, c) * block(chain.growth, offset + c)
+        shift = exponents_of(grown)
+        change = block(chain.growth_exponents, offset + c) + shift
+        drift = block(window.drift, c) + change
+        put_block(window.gain, c, grown * powers_of_two(0.0 - shift))
+        put_block(window.reference, c, block(window.reference, c) + change)
+        put_block(window.drift, c, drift)
+        farthest = larger(farthest, where(own, larger(drift, 0.0 - drift), every(0.0)))
+    if largest(farthest) > FARTHEST_DRIFT:
         stop_drift(window)
-    if lowest == -math.inf:
+    if smallest(lowest) == -math.inf:
         for c in range(window.gain.size):
             if chain.emissions[offset + c] == -math.inf:
                 forbid(window, step, c)
@@ -236,12 +255,13 @@ def close(window, terms, step, values, exponents):
         live = window.live[c]
         past = live + window.shortest[c] - 1
         window.dots[c] = dot(window.weights[c], max_duration - past, window.tape[c], stop - past, live)
-    lowest = math.inf
-    for c in range(values.size):
-        values[c] = window.dots[c] * window.gain[c]
-        exponents[c] = window.reference[c]
-        lowest = smaller(lowest, window.dots[c])
-    if lowest < SAFE_DOT:
+    lowest = every(math.inf)
+    for c in range(0, values.size, LANES):
+        dots = block(window.dots, c)
+        put_block(values, c, dots * block(window.gain, c))
+        put_block(exponents, c, block(window.reference, c))
+        lowest = smaller(lowest, where(within(c, values.size), dots, every(math.inf)))
+    if smallest(lowest) < SAFE_DOT:
         for c in range(values.size):
             if window.dots[c] < SAFE_DOT and may_end(window, step, reach, c):
                 values[c], exponents[c] = close_exactly(window, reach, c)
