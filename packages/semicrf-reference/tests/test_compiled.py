@@ -25,6 +25,8 @@ MEDIUM = [
     (4, 64, 1, 5, [0, 64, 2, 63]),
     (2, 75, 200, 3, None),
     (2, 300, 60, 24, [300, 61]),
+    (2, 60, 12, 9, [60, 41]),
+    (2, 60, 12, 17, None),
 ]
 IDS = ["x".join(map(str, size)) for *size, _ in MEDIUM]
 LARGE = random_potentials(4, 200, 30, 8, seed=50, lengths=[200, 199, 30, 1])

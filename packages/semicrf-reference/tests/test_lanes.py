@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semicrf_reference import compiled, eager
-from semicrf_reference.compiled import kernels, lanes
+from semicrf_reference.compiled import kernels, lanes, threads
 from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space
 from semicrf_reference.compiled.lanes import lanes_state
@@ -136,19 +136,20 @@ def test_of_equal_paths_lanes_take_the_one_that_the_oracle_takes(no_scan, poison
 
 def test_paths_are_those_of_lanes_however_many_threads_there_are(monkeypatch):
     monkeypatch.undo()
+    monkeypatch.setattr(threads, "SMALL_WORK", 0)
     called = []
     for name in ("viterbi_lanes", "viterbi_batch"):
         kernel = getattr(kernels, name)
         monkeypatch.setattr(
             kernels, name, lambda *args, own=(name, kernel): called.append(own[0]) or own[1](*args)
         )
-    terms, threads, found = batch_of(32, 40, 24), torch.get_num_threads(), []
+    terms, before, found = batch_of(32, 40, 24), torch.get_num_threads(), []
     try:
         for n in (1, 2, 16):
             torch.set_num_threads(n)
             found.append(best(terms))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     assert called == ["viterbi_lanes"] * 8 + ["viterbi_batch"] * (len(called) - 8)
     assert "viterbi_batch" in called
     assert same_bits(found[0], found[1])
@@ -184,10 +185,12 @@ def test_lanes_forbid_what_is_forbidden(no_scan, poisoned, name):
     assert_close(best(terms)[0], eager.viterbi(**terms).scores, FLOAT64_RELATIVE)
 
 
-def test_lanes_read_no_padding(no_scan):
+@pytest.mark.parametrize("dirt", [[torch.nan] * 4, [torch.inf, 0.0, 1e5, -1e5]], ids=["nan", "wild"])
+def test_lanes_read_no_padding(no_scan, dirt):
     clean = batch_of(20, 12, 4)
     dirty = {n: t.clone() for n, t in clean.items()}
-    dirty["emissions"][torch.arange(12) >= clean["lengths"][:, None]] = torch.nan
+    padding = torch.arange(12) >= clean["lengths"][:, None]
+    dirty["emissions"][padding] = torch.tensor(dirt, dtype=torch.float64)
     assert same_bits(answers(dirty), answers(clean))
     assert same_bits(best(dirty), best(clean))
     assert same_bits(gradients(dirty), gradients(clean))
@@ -227,8 +230,8 @@ def test_threads_and_repetition_change_no_bit(no_scan, two_threads):
     terms = batch_of(40, 64, 9)
     torch.set_num_threads(1)
     kept = [*answers(terms), *gradients(terms)]
-    for threads in (1, 2, 3, 8):
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3, 8):
+        torch.set_num_threads(count)
         for _ in range(5):
             assert same_bits([*answers(terms), *gradients(terms)], kept)
 
@@ -303,6 +306,16 @@ def test_levels_that_all_labels_share_are_summed_without_loss(no_scan, level):
     plain = compiled.log_partition(**terms)
     raised = compiled.log_partition(**{**terms, "emissions": terms["emissions"] + level})
     assert_close(raised, plain + level * terms["lengths"].double(), 4 * np.finfo(np.float64).eps)
+
+
+def test_levels_of_emissions_and_durations_cancel_without_loss(no_scan):
+    terms = batch_of(8, 2000, 3)
+    terms["lengths"][:] = 2000
+    terms["emissions"] = (terms["emissions"] * 2**10).round() / 2**10
+    terms["duration"][:] = 0.0
+    plain = compiled.log_partition(**terms)
+    raised = {"duration": terms["duration"] + 1e8, "emissions": terms["emissions"] - 1e8}
+    assert_close(compiled.log_partition(**{**terms, **raised}), plain, 4 * np.finfo(np.float64).eps)
 
 
 @pytest.mark.parametrize(

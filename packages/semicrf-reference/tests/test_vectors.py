@@ -17,12 +17,12 @@ from semicrf_reference.compiled.vectors import (
     filled_rows,
     gathered,
     lane,
-    largest,
+    largest_of,
     picked,
     powers_of_two,
     put,
     put_block,
-    smallest,
+    smallest_of,
     some,
     sum_of,
     vector_of,
@@ -201,7 +201,7 @@ def test_lanes_are_within_up_to_the_count(count):
 def test_a_vector_has_a_largest_and_a_smallest_number_and_a_sum():
     @jit
     def kernel(a, out):
-        out[0], out[1] = largest(vector_of(a)), smallest(vector_of(a))
+        out[0], out[1] = largest_of(vector_of(a)), smallest_of(vector_of(a))
         out[2] = sum_of(vector_of(a))
 
     out = np.empty(3)

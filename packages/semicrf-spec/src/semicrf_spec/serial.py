@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-DTYPES = {"torch.float32": np.float32, "torch.float64": np.float64, "torch.int8": np.int8}
-"""What numpy is fast on, by what PyTorch calls it."""
+DTYPES = {"torch.float32": np.float32, "torch.float64": np.float64}
+"""Numpy's dtypes of scores, by what PyTorch calls them: those that numpy is fast on."""
 
 
 def for_numpy(tensor: Any) -> bool:
-    """Whether the tensor is on the CPU, and numpy is fast on its dtype."""
-    return bool(tensor.is_cpu) and str(tensor.dtype) in DTYPES
+    """Whether the tensor is on the CPU, and numpy is fast on its dtype: on all but those of 16 bits."""
+    return bool(tensor.is_cpu) and tensor.itemsize != 2
 
 
 def largest(terms: Iterable[Any]) -> list[float]:
@@ -41,10 +42,8 @@ def _largest(term: Any) -> Any:
     if isinstance(term, np.ndarray):
         return np.maximum.reduce(term, axis=None)
     if hasattr(term, "numel"):  # asked like this, as PyTorch need not be there
-        if term.is_cpu and term.itemsize != 2:
-            try:
+        with suppress(RuntimeError):  # no memory of its own, as under torch.func.grad
+            if for_numpy(term):
                 return np.maximum.reduce(term.numpy(force=True), axis=None)
-            except RuntimeError:  # no memory of its own, as under torch.func.grad
-                pass
         term = term.detach().resolve_neg()
     return array_namespace(term).max(term)

@@ -16,7 +16,7 @@ from semicrf_reference.compiled.vectors import (
     block,
     every,
     put_block,
-    smallest,
+    smallest_of,
     where,
     within,
 )
@@ -71,7 +71,7 @@ def arrive(terms, chain, step):
         own = within(c, chain.star.size)
         lowest = smaller(lowest, where(own, block(chain.star, c), every(math.inf)))
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
-    if smallest(lowest) < SAFE_SUM:
+    if smallest_of(lowest) < SAFE_SUM:
         exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
         for c in range(chain.star.size):
             if chain.star[c] < SAFE_SUM and not (exact and chain.star[c] == 0.0):

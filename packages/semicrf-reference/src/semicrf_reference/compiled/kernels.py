@@ -33,8 +33,14 @@ from semicrf_reference.compiled.viterbi import viterbi_batch
 from semicrf_spec import SHAPES
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
 
-GRADIENTS, MOMENTS, LANE = 3.0, 10.0, POSITIONS / LANES
-"""As many scans that only sum take as long: one with gradients, one of moments, one among lanes."""
+GRADIENTS = 3.0
+"""As many scans take as long, without gradients, as one with them."""
+
+MOMENTS = 10.0
+"""And as one of moments."""
+
+AMONG_LANES = POSITIONS / LANES
+"""And as one of as many sequences side by side."""
 
 
 def log_partition(*terms: Tensor | None) -> Tensor:
@@ -115,7 +121,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
     batch, time = problem.size.batch, problem.size.time
     scores, labels = np.empty(batch), np.full((batch, time), NO_LABEL, np.int64)
     durations = np.zeros_like(labels)
-    lanes = side_by_side(problem, threads_for(problem, 1.0))
+    lanes = side_by_side(problem, threads_for(problem, AMONG_LANES))
     kernel, space_of = (viterbi_lanes, lanes_decoding_space) if lanes else (viterbi_batch, decoding_space)
 
     def space() -> tuple[Any, ...]:
@@ -125,7 +131,7 @@ def viterbi(*terms: Tensor | None) -> tuple[Tensor, ...]:
         kernel(first, last, problem.arrays, scores, labels, durations, space)
 
     if lanes:
-        run((decoded, ()), over=problem, scans=LANE, space=space, parts=groups_of(problem))
+        run((decoded, ()), over=problem, scans=AMONG_LANES, space=space, parts=groups_of(problem))
     else:
         run((decoded, ()), over=problem, space=space)
     return tuple(map(torch.from_numpy, (scores, labels, durations)))
@@ -197,7 +203,7 @@ def run_lanes(problem: Problem, answers: Answers, gradients: bool, scan: Callabl
     run(
         (scanned, ()),
         over=problem,
-        scans=GRADIENTS * LANE if gradients else LANE,
+        scans=GRADIENTS * AMONG_LANES if gradients else AMONG_LANES,
         space=lambda: (lanes_state(problem.size, gradients),),
         parts=groups_of(problem),
     )

@@ -8,10 +8,10 @@ from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.lanes import (
     LANES_STATE,
     LOWEST,
-    LOWEST_SCORE,
+    LOWEST_GROWTH,
     apply_to_lanes,
     exponentiate,
-    grow,
+    grow_lanes,
     lanes_in,
     read_scores,
     read_weights,
@@ -58,11 +58,14 @@ def scan_forward(lanes, longest, scales, emissions, duration, totals):
     per_segment = read_scores(duration, 0, lengths > -1.0, lanes.duration)
     subtract(per_segment, lanes.duration)
     exponent, high, low, factor = every(start_scale), every(0.0), every(0.0), every(1.0)
+    nothing = every(0.0)
     for t in range(longest):
         live, kept = lengths > t, t % len(lanes.closed)
         growth, closed = lanes.growth[kept], lanes.closed[kept]
         level = read_scores(emissions, t, live, growth)
         high, error = two_sum(high, level)
+        low += error
+        high, error = two_sum(high, where(live, per_segment, nothing))
         low += error
         lowest_score = exponentiate(growth, level, lanes.duration)
         if t > 0:
@@ -71,11 +74,11 @@ def scan_forward(lanes, longest, scales, emissions, duration, totals):
         else:
             for c in range(lanes.start.size):
                 put(lanes.arrived[c], every(lanes.start[c]))
-        top, lowest = grow(lanes.arrived, growth, factor, closed)
-        if some((lowest_score < LOWEST_SCORE) | (live & (lowest < LOWEST))):
+        top, lowest = grow_lanes(lanes.arrived, growth, factor, closed)
+        if some((lowest_score < LOWEST_GROWTH) | (live & (lowest < LOWEST))):
             return False
         if some(lengths == t + 1):
-            weigh(lanes, closed, exponent + end_scale, high, low, per_segment * lengths)
+            weigh(lanes, closed, exponent + end_scale, high, low)
             for g in range(totals.size):
                 if lanes.lengths[g] == t + 1:
                     totals[g] = log_total(lanes.totals[:, g])
@@ -87,16 +90,15 @@ def scan_forward(lanes, longest, scales, emissions, duration, totals):
 
 
 @inlined
-def weigh(lanes, closed, exponent, high, low, durations):
+def weigh(lanes, closed, exponent, high, low):
     """Write down, for every lane, the weight of everything that ends here."""
     total = every(0.0)
     for c in range(lanes.end.size):
         total += lanes.end[c] * vector_of(closed[c])
-    high, error = two_sum(high, durations)
     put(lanes.totals[0], total)
     put(lanes.totals[1], exponent)
     put(lanes.totals[2], high)
-    put(lanes.totals[3], low + error)
+    put(lanes.totals[3], low)
 
 
 @jit
@@ -125,7 +127,7 @@ def scan_backward(lanes, longest, answers, first):
             factor = where(ending, every(1.0), factor)
         meet(lanes, longest, live, t)
         write_position(lanes, answers, first, t)
-        top, lowest = grow(lanes.arrived, lanes.growth[t], factor, lanes.opening)
+        top, lowest = grow_lanes(lanes.arrived, lanes.growth[t], factor, lanes.opening)
         if some(live & (lowest < LOWEST)):
             return False
         apply_to_lanes(lanes.transposed, lanes.opening, lanes.arrived)

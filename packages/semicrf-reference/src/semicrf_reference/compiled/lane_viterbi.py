@@ -91,7 +91,10 @@ def arrive_best_lanes(matrix, closed, star):
 
 @inlined
 def take_best(star, emissions, t, weights, closed):
-    """What begins covers the position and ends."""
+    """What begins covers the position and ends.
+
+    Past the length of a sequence anything may stand: it stays in its lane, where nobody looks for it.
+    """
     for c in range(len(closed)):
         put(closed[c], (vector_of(star[c]) + gathered(emissions, t, c)) + vector_of(weights[c]))
 

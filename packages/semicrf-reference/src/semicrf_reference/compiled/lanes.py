@@ -34,7 +34,7 @@ from semicrf_reference.compiled.wide import exp_near_zero, exp_wide, power_of_tw
 from semicrf_spec.cost import Size
 
 POSITIONS = 3
-"""How many positions a scan passes while lanes take a step, or fewer: of two to six labels, and more."""
+"""How many positions a scan passes at least while lanes take a step: so many sequences are enough."""
 
 MOST_ENTRIES = 2**19
 """Numbers of a lane up to which those of all of them are no burden: 32 MB."""
@@ -42,7 +42,7 @@ MOST_ENTRIES = 2**19
 LOWEST = 2.0**-250
 """Three numbers at or above it can be multiplied: a message, a transition, and what a message grows by."""
 
-LOWEST_SCORE = math.log(LOWEST)
+LOWEST_GROWTH = math.log(LOWEST)
 
 ROWS = 4
 """Rows of a matrix that are applied at once; the last ones are filled up."""
@@ -182,13 +182,16 @@ def subtract(level, scores):
 
 @inlined
 def exponentiate(scores, level, duration):
-    """Scores of a position become what a message grows by there. Returns the lowest of those that count."""
+    """Scores of a position become what a message grows by there.
+
+    Returns: the lowest score that is not forbidden, of every lane, relative to the level.
+    """
     lowest = every(0.0)
     for c in range(len(scores)):
         score = (vector_of(scores[c]) - level) + vector_of(duration[c])
         allowed = score > -math.inf
         lowest = smaller(lowest, where(allowed, score, every(0.0)))
-        exponent, r = reduced(larger(score, every(LOWEST_SCORE)))
+        exponent, r = reduced(larger(score, every(LOWEST_GROWTH)))
         grown = exp_near_zero(r) * powers_of_two(exponent)
         put(scores[c], where(allowed, grown, every(0.0)))
     return lowest
@@ -213,7 +216,7 @@ def apply_to_lanes(matrix, message, out):
 
 
 @inlined
-def grow(message, growth, factor, out):
+def grow_lanes(message, growth, factor, out):
     """`out = message * growth * factor`. Returns the largest of it, and the lowest that is not 0."""
     top, lowest = every(0.0), every(math.inf)
     for c in range(len(growth)):
@@ -226,6 +229,6 @@ def grow(message, growth, factor, out):
 
 @inlined
 def scaling(top):
-    """The power of two that brings it to [1, 2), and minus its exponent; 1 and 0 for 0."""
+    """The power of two that brings it to [1, 2), and the exponent that this takes off; 1 and 0 for 0."""
     exponent = where(top > 0.0, exponents_of(top), every(0.0))
     return powers_of_two(0.0 - exponent), exponent

@@ -13,9 +13,9 @@ from semicrf_reference.compiled.vectors import (
     block,
     every,
     exponents_of,
-    largest,
+    largest_of,
     put_block,
-    smallest,
+    smallest_of,
     where,
     within,
 )
@@ -36,7 +36,7 @@ def linear_row(values, exponents, linear):
         value = block(values, c)
         counts = (value > 0.0) & within(c, values.size)
         tops = larger(tops, where(counts, block(exponents, c) + exponents_of(value), every(-math.inf)))
-    top = largest(tops)
+    top = largest_of(tops)
     scale = top if top > -math.inf else 0.0
     for c in range(0, values.size, LANES):
         value = block(values, c)
@@ -44,7 +44,7 @@ def linear_row(values, exponents, linear):
         found = value * all_powers_of_two(block(exponents, c) - scale)
         put_block(linear, c, found)
         lowest = smaller(lowest, where(counts, found, every(math.inf)))
-    return scale, smallest(lowest) >= FLOOR
+    return scale, smallest_of(lowest) >= FLOOR
 
 
 @inlined
@@ -72,7 +72,7 @@ def dot(a, a_first, b, b_first, count):
 def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
     """`dot` of wide numbers, mantissas at most 2, as many as there are `products` to be written.
 
-    Returns: their sum, and the exponent of the largest, to which all are relative.
+    Returns: their sum, and the exponent of the largest_of, to which all are relative.
     """
     a_first, b_first = np.uint64(a_first), np.uint64(b_first)
     top = -math.inf

@@ -1,6 +1,8 @@
 """What a scan holds: the chain of messages, the window of open segments, and its half of the posteriors.
 
-Rows of an entry a label are filled up to whole blocks of LANES, so that vectors serve for all of a row.
+Rows of an entry a label are filled up to whole blocks of LANES, so that vectors serve for all of a row: those
+of a `Chain` and a `Window`, and of a `Half` from `shares` to `passed`. Behind the labels their memory holds
+finite numbers, and a gain of 1. What users gave and get, and what the scans keep, is not filled up.
 
 Kernels get its memory as plain arrays, so that what is kept of them on disk names no class of ours, and give
 names to it with the classes here.
@@ -63,7 +65,7 @@ class Chain(NamedTuple):
     """
 
     matrix: Array  # (C, C)
-    columns: Array  # (C, C): the same, transposed
+    columns: Array  # (C, C filled up): the same, transposed
     mantissas: Array  # (C, C): the same as wide numbers
     powers: Array
     star: Array
@@ -110,7 +112,7 @@ class Window(NamedTuple):
     cleared: Array  # the step from which on segments have not been forbidden again
     oldest: Array  # the place on the tape before which every entry is 0
     live: Array  # how many entries are not left out of the sum at this step
-    shares: Array  # (BLOCK, C)
+    shares: Array  # (BLOCK, C filled up)
     tally: Array  # (C, K), as weights
     marks: Array
 
@@ -136,7 +138,7 @@ class Half(NamedTuple):
     transitions: Array  # (C, C), or (T, C, C) with one for each boundary
     durations: Array  # (K, C)
     joint: Array  # (C, C), as the matrix of the chain
-    kept: Array  # a row of what the other scan kept
+    kept: Array  # a row of what the other scan kept, copied as it is not filled up
     shares: Array  # of what enters, for a unit of its message
     entering: Array  # posteriors at this step: of what begins here in the direction of the scan,
     leaving: Array  # of what ends,

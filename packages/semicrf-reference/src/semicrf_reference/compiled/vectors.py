@@ -40,14 +40,14 @@ BIAS = 1023
 
 def empty_rows(*shape: int) -> Array:
     """`(*shape, LANES)` float64, no row across cache lines: PyTorch's memory begins at one, not numpy's."""
-    found: Array = torch.empty((*shape, LANES), dtype=torch.float64).numpy()
+    found: Array = torch.empty((*shape, LANES), dtype=torch.float64, device="cpu").numpy()
     return found
 
 
 def filled_rows(rows: int, columns: int) -> Array:
     """Zeros for blocks of LANES: `(rows, columns)` float64, the columns filled up."""
     blocks = -(-columns // LANES)
-    found: Array = torch.zeros((rows, blocks * LANES), dtype=torch.float64).numpy()
+    found: Array = torch.zeros((rows, blocks * LANES), dtype=torch.float64, device="cpu").numpy()
     return found
 
 
@@ -80,7 +80,10 @@ class _Booleans(models.PrimitiveModel):
 
 
 def define(function, kinds, result, instruction):
-    """The function of two such arguments is what `instruction` builds; of vectors, one may be a number."""
+    """The function of two such arguments is what `instruction` builds; of vectors, one may be a number.
+
+    Numba asks for such definitions in every kernel of the process; for other types they have no answer.
+    """
 
     @type_callable(function)
     def typed(context):
@@ -93,10 +96,10 @@ def define(function, kinds, result, instruction):
     @lower_builtin(function, *kinds)
     def lowered(context, builder, signature, arguments):
         pairs = zip(arguments, signature.args, strict=True)
-        return instruction(builder, *(spread(context, builder, *pair) for pair in pairs))
+        return instruction(builder, *(in_every_lane(context, builder, *pair) for pair in pairs))
 
 
-def spread(context, builder, value, kind):
+def in_every_lane(context, builder, value, kind):
     """The value, or that of a number in every lane."""
     if not isinstance(kind, types.Number):
         return value
@@ -105,7 +108,7 @@ def spread(context, builder, value, kind):
     return builder.shuffle_vector(one, UNDEFINED, ir.VectorType(INDEX, LANES)([0] * LANES))
 
 
-def spread_integer(builder, number):
+def integer_in_every_lane(builder, number):
     """An integer in every lane."""
     one = builder.insert_element(INTEGERS(ir.Undefined), number, INDEX(0))
     return builder.shuffle_vector(one, INTEGERS(ir.Undefined), ir.VectorType(INDEX, LANES)([0] * LANES))
@@ -134,7 +137,7 @@ def every(context, number):
     """The number in every lane."""
 
     def code(context, builder, signature, arguments):
-        return spread(context, builder, *arguments, *signature.args)
+        return in_every_lane(context, builder, *arguments, *signature.args)
 
     return VECTOR(number), code
 
@@ -144,7 +147,7 @@ def vector_of(context, row):
     """The numbers of a row, an array of LANES float64 that lie side by side."""
 
     def code(context, builder, signature, arguments):
-        found = builder.load(place(context, builder, *signature.args, *arguments))
+        found = builder.load(address_of(context, builder, *signature.args, *arguments))
         found.align = 8
         return found
 
@@ -156,7 +159,7 @@ def block(context, row, first):
     """LANES numbers of a row from the first on, in memory that goes on as far, whatever stands there."""
 
     def code(context, builder, signature, arguments):
-        found = builder.load(place(context, builder, signature.args[0], *arguments))
+        found = builder.load(address_of(context, builder, signature.args[0], *arguments))
         found.align = 8
         return found
 
@@ -169,7 +172,7 @@ def put_block(context, row, first, vector):
 
     def code(context, builder, signature, arguments):
         *where_to, value = arguments
-        builder.store(value, place(context, builder, signature.args[0], *where_to)).align = 8
+        builder.store(value, address_of(context, builder, signature.args[0], *where_to)).align = 8
         return context.get_dummy_value()
 
     return types.none(row, types.intp, vector), code
@@ -180,7 +183,7 @@ def within(context, first, count):
     """Which of the lanes `first, first + 1, ...` are below the count."""
 
     def code(context, builder, signature, arguments):
-        begun, end = (spread_integer(builder, number) for number in arguments)
+        begun, end = (integer_in_every_lane(builder, number) for number in arguments)
         lanes = builder.add(begun, INTEGERS(list(range(LANES))))
         return builder.icmp_signed("<", lanes, end)
 
@@ -203,13 +206,13 @@ def put(context, row, vector):
 
     def code(context, builder, signature, arguments):
         array, value = arguments
-        builder.store(value, place(context, builder, signature.args[0], array)).align = 8
+        builder.store(value, address_of(context, builder, signature.args[0], array)).align = 8
         return context.get_dummy_value()
 
     return types.none(row, vector), code
 
 
-def place(context, builder, kind, array, *first):
+def address_of(context, builder, kind, array, *first):
     """The address of a row's numbers, from the first on."""
     if kind != types.Array(types.float64, 1, "C"):
         raise TypeError(f"{kind} is no row of float64")
@@ -303,8 +306,8 @@ def across(name, title):
     return in_kernels(of)
 
 
-largest = across("llvm.vector.reduce.fmax", "The largest number of a vector.")
-smallest = across("llvm.vector.reduce.fmin", "The smallest.")
+largest_of = across("llvm.vector.reduce.fmax", "The largest number of a vector.")
+smallest_of = across("llvm.vector.reduce.fmin", "The smallest.")
 
 
 @in_kernels

@@ -39,10 +39,10 @@ from semicrf_reference.compiled.vectors import (
     block,
     every,
     exponents_of,
-    largest,
+    largest_of,
     powers_of_two,
     put_block,
-    smallest,
+    smallest_of,
     where,
     within,
 )
@@ -199,9 +199,9 @@ def advance(window, chain, step, offset):
         put_block(window.reference, c, block(window.reference, c) + change)
         put_block(window.drift, c, drift)
         farthest = larger(farthest, where(own, larger(drift, 0.0 - drift), every(0.0)))
-    if largest(farthest) > FARTHEST_DRIFT:
+    if largest_of(farthest) > FARTHEST_DRIFT:
         stop_drift(window)
-    if smallest(lowest) == -math.inf:
+    if smallest_of(lowest) == -math.inf:
         for c in range(window.gain.size):
             if chain.emissions[offset + c] == -math.inf:
                 forbid(window, step, c)
@@ -261,7 +261,7 @@ def close(window, terms, step, values, exponents):
         put_block(values, c, dots * block(window.gain, c))
         put_block(exponents, c, block(window.reference, c))
         lowest = smaller(lowest, where(within(c, values.size), dots, every(math.inf)))
-    if smallest(lowest) < SAFE_DOT:
+    if smallest_of(lowest) < SAFE_DOT:
         for c in range(values.size):
             if window.dots[c] < SAFE_DOT and may_end(window, step, reach, c):
                 values[c], exponents[c] = close_exactly(window, reach, c)
