@@ -183,7 +183,8 @@ class Inference(Distribution):
     def entropy(self) -> Tensor:
         """`-sum_y p(y) log p(y)`: `(B,)` float64 nats, exact at any length.
 
-        Differentiable. Cost: that of `posteriors`; of its gradient five to fourteen times that, on a CPU.
+        Differentiable. Cost: that of `posteriors`; of its gradient, on a CPU, four to eleven times that, and
+        more where those are fastest: in linear chains, and where most of long durations count for nothing.
         """
         return self._backend.entropy.of(self._unfolded)
 

@@ -163,14 +163,34 @@ def meet(lanes, longest, live, t):
 
 @inlined
 def count_transitions(closed, t, shares, joint):
-    """Add the products of BLOCK positions to the posteriors of transitions, in one pass over them."""
-    last = len(closed) - 1
-    for i in range(len(joint)):
-        a, b = vector_of(closed[t, i]), vector_of(closed[min(t + 1, last), i])
-        d, e = vector_of(closed[min(t + 2, last), i]), vector_of(closed[min(t + 3, last), i])
+    """Add the products of BLOCK positions to the posteriors of transitions, two rows of these at once."""
+    for i in range(0, len(joint), 2):
+        j = min(i + 1, len(joint) - 1)  # of an odd number the last row stands for both, and is written twice
+        first, second = of_block(closed, t, i), of_block(closed, t, j)
         for c in range(len(joint)):
-            total = vector_of(joint[i, c]) + a * vector_of(shares[0, c]) + b * vector_of(shares[1, c])
-            put(joint[i, c], total + d * vector_of(shares[2, c]) + e * vector_of(shares[3, c]))
+            begun = of_block(shares, 0, c)
+            row = add_products(vector_of(joint[i, c]), first, begun)
+            other = add_products(vector_of(joint[j, c]), second, begun)
+            put(joint[i, c], row)
+            put(joint[j, c], other)
+
+
+@inlined
+def of_block(messages, t, c):
+    """A label's numbers at BLOCK positions, those from t on; behind the end the last again."""
+    last = len(messages) - 1
+    return (
+        vector_of(messages[t, c]),
+        vector_of(messages[min(t + 1, last), c]),
+        vector_of(messages[min(t + 2, last), c]),
+        vector_of(messages[min(t + 3, last), c]),
+    )
+
+
+@inlined
+def add_products(total, left, right):
+    """The total, and the products of BLOCK numbers."""
+    return total + left[0] * right[0] + left[1] * right[1] + left[2] * right[2] + left[3] * right[3]
 
 
 @inlined
