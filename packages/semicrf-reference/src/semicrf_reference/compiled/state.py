@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semicrf_reference.compiled.jit import inlined
-from semicrf_reference.compiled.problem import Array
+from semicrf_reference.compiled.problem import SPARE, Array
 from semicrf_reference.compiled.vectors import filled_rows
 from semicrf_spec.cost import Size
 
@@ -171,7 +171,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (classes, classes),
         (4, 3),
         *((classes, longest) for _ in range(4)),
-        *((classes, longest + max(longest, 256)) for _ in range(3)),
+        *((classes, longest + max(longest, SPARE)) for _ in range(3)),
         (1, longest),
     )
     integers = (np.empty((6, classes), np.int64), np.empty(5, np.int64))

@@ -11,14 +11,13 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-Array = npt.NDArray[Any]
+from semicrf_reference.compiled.problem import Array
 
 LANES = 8
 """Numbers side by side."""
@@ -27,7 +26,6 @@ INDEX = ir.IntType(32)
 NUMBERS = ir.VectorType(ir.DoubleType(), LANES)
 INTEGERS = ir.VectorType(ir.IntType(64), LANES)
 BOOLEANS = ir.VectorType(ir.IntType(1), LANES)
-UNDEFINED = ir.Constant(NUMBERS, ir.Undefined)
 
 FRACTION = 52
 """Bits of a float64 below its exponent."""
@@ -103,15 +101,14 @@ def in_every_lane(context, builder, value, kind):
     """The value, or that of a number in every lane."""
     if not isinstance(kind, types.Number):
         return value
-    number = context.cast(builder, value, kind, types.float64)
-    one = builder.insert_element(UNDEFINED, number, INDEX(0))
-    return builder.shuffle_vector(one, UNDEFINED, ir.VectorType(INDEX, LANES)([0] * LANES))
+    return repeated(builder, context.cast(builder, value, kind, types.float64), NUMBERS)
 
 
-def integer_in_every_lane(builder, number):
-    """An integer in every lane."""
-    one = builder.insert_element(INTEGERS(ir.Undefined), number, INDEX(0))
-    return builder.shuffle_vector(one, INTEGERS(ir.Undefined), ir.VectorType(INDEX, LANES)([0] * LANES))
+def repeated(builder, number, vectors):
+    """LANES times the number, a vector of that type."""
+    undefined = vectors(ir.Undefined)
+    one = builder.insert_element(undefined, number, INDEX(0))
+    return builder.shuffle_vector(one, undefined, ir.VectorType(INDEX, LANES)([0] * LANES))
 
 
 def ordered(sign):
@@ -183,7 +180,7 @@ def within(context, first, count):
     """Which of the lanes `first, first + 1, ...` are below the count."""
 
     def code(context, builder, signature, arguments):
-        begun, end = (integer_in_every_lane(builder, number) for number in arguments)
+        begun, end = (repeated(builder, number, INTEGERS) for number in arguments)
         lanes = builder.add(begun, INTEGERS(list(range(LANES))))
         return builder.icmp_signed("<", lanes, end)
 
