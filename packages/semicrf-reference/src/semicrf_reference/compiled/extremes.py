@@ -36,7 +36,7 @@ def in_one_instruction(function, name):
             suffix = f"v{LANES}f64" if kind is VECTOR else "f64"
             of_two = ir.FunctionType(value, [value, value])
             found = builder.module.declare_intrinsic(f"{name}.{suffix}", fnty=of_two)
-            return builder.call(found, arguments)
+            return builder.call(found, arguments, fastmath=("nnan", "nsz"))
 
         return kind(kind, kind), code
 
