@@ -224,6 +224,20 @@ def test_labels_may_be_reachable_in_turn_only_and_far_apart(duration):
     assert_backends_agree(tensors(with_terms(potentials, transition=transition, start=start, end=end)))
 
 
+@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("max_duration", [1, 12])
+@pytest.mark.parametrize("classes", [8, 19])
+def test_no_label_may_come_back(classes, max_duration, by_position):
+    """What a left-to-right model is: of the labels at the front ever less is left, and yet it may be all."""
+    potentials = random_potentials(2, 700, max_duration, classes, seed=88, lengths=[700, 123])
+    transition = np.where(np.tri(classes) <= 0, potentials.transition, -np.inf)
+    np.fill_diagonal(transition, -0.1)
+    if by_position:
+        transition = np.broadcast_to(transition, (2, 700, classes, classes)).copy()
+        transition[:, 300:, 0, 1:] = -np.inf
+    assert_backends_agree(tensors(with_terms(potentials, transition=transition)))
+
+
 @pytest.mark.parametrize("allowed", [1, 7, 40])
 def test_every_duration_but_one_may_be_forbidden(allowed):
     potentials = random_potentials(2, 280, 40, 3, seed=77, lengths=[280, 279])
@@ -233,6 +247,17 @@ def test_every_duration_but_one_may_be_forbidden(allowed):
     assert_backends_agree(terms)
     lasting = {segment.duration for segments in compiled.viterbi(**terms).to_list() for segment in segments}
     assert lasting == {allowed}
+
+
+@pytest.mark.parametrize(("step", "labels"), [(4, 9), (7, 9), (7, 5)])
+def test_durations_may_be_multiples(step, labels):
+    """Between them nothing ends; or, of lengths that are none, nothing at all is allowed."""
+    potentials = random_potentials(3, 280, 40, 9, seed=89, scale=5.0, lengths=[280, 252, 129])
+    duration, lasting = potentials.duration.copy(), np.arange(1, 41)
+    duration[lasting % step != 0, :labels] = -np.inf
+    terms = tensors(with_terms(potentials, duration=duration))
+    assert_backends_agree(terms)
+    assert torch.equal(compiled.log_partition(**terms).isfinite(), torch.tensor([True, True, labels < 9]))
 
 
 def test_one_label_alone_may_be_reachable():

@@ -17,6 +17,7 @@ from semicrf_reference.compiled.vectors import (
     every,
     put_block,
     smallest_of,
+    some,
     where,
     within,
 )
@@ -26,25 +27,25 @@ from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_
 @jit
 def read_matrix(chain, transition):
     """Exponentials of the transitions into the next step, as wide numbers and in linear form."""
-    top, lowest = -math.inf, math.inf
-    for c in range(chain.star.size):
-        weights, mantissas, powers = chain.matrix[c], chain.mantissas[c], chain.powers[c]
-        for i in range(weights.size):
-            weights[i] = transition[i, c]
-        for i in range(weights.size):
-            mantissas[i], powers[i] = exp_wide(weights[i])
-        for i in range(weights.size):
-            top = larger(top, powers[i] if mantissas[i] > 0.0 else -math.inf)
+    top, lowest, classes = -math.inf, math.inf, chain.star.size
+    for i in range(classes):
+        weights, mantissas, powers = chain.columns[i], chain.mantissas[i], chain.powers[i]
+        for c in range(classes):
+            weights[c] = transition[i, c]
+        for c in range(classes):
+            mantissas[c], powers[c] = exp_wide(weights[c])
+        for c in range(classes):
+            top = larger(top, powers[c] if mantissas[c] > 0.0 else -math.inf)
     scale = top if top > -math.inf else 0.0
-    for c in range(chain.star.size):
-        weights, mantissas, powers = chain.matrix[c], chain.mantissas[c], chain.powers[c]
-        for i in range(weights.size):
-            weight = mantissas[i] * power_of_two(powers[i] - scale)
-            weights[i] = weight if weight >= FLOOR else 0.0
-            lowest = smaller(lowest, weights[i] if mantissas[i] > 0.0 else math.inf)
-    for i in range(chain.star.size):
-        for c in range(chain.star.size):
-            chain.columns[i, c] = chain.matrix[c, i]
+    for i in range(classes):
+        weights, mantissas, powers = chain.columns[i], chain.mantissas[i], chain.powers[i]
+        for c in range(classes):
+            weight = mantissas[c] * power_of_two(powers[c] - scale)
+            weights[c] = weight if weight >= FLOOR else 0.0
+            lowest = smaller(lowest, weights[c] if mantissas[c] > 0.0 else math.inf)
+    for c in range(classes):
+        for i in range(classes):
+            chain.matrix[c, i] = chain.columns[i, c]
     chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
 
 
@@ -72,10 +73,13 @@ def arrive(terms, chain, step):
         lowest = smaller(lowest, where(own, block(chain.star, c), every(math.inf)))
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
     if smallest_of(lowest) < SAFE_SUM:
-        exact = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
-        for c in range(chain.star.size):
-            if chain.star[c] < SAFE_SUM and not (exact and chain.star[c] == 0.0):
-                arrive_exactly(chain, c)
+        nothing_lost = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
+        above = 0.0 if nothing_lost else -math.inf
+        for c in range(0, chain.star.size, LANES):
+            star = block(chain.star, c)
+            left_out = within(c, chain.star.size) & (star < SAFE_SUM) & (star > above)
+            if some(left_out):
+                arrive_exactly(chain, c, left_out)
                 chain.good[STAR] = 0.0
 
 

@@ -7,38 +7,46 @@ from __future__ import annotations
 
 import math
 
-from semicrf_reference.compiled.extremes import larger
+from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import jit
 from semicrf_reference.compiled.rows import dot_wide
 from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
 from semicrf_reference.compiled.tape import entry_of, skip_lost
-from semicrf_reference.compiled.wide import add, normal, power_of_two
+from semicrf_reference.compiled.vectors import block, every, exponents_of, powers_of_two, put_block, where
+from semicrf_reference.compiled.wide import add, all_powers_of_two, normal
 
 
 @jit
-def arrive_exactly(chain, c):
-    """One number of `star` from its definition."""
-    total, exponent = 0.0, 0.0
+def arrive_exactly(chain, c, left_out):
+    """Some numbers of a block of `star`, from their definition."""
+    top = every(-math.inf)
     for i in range(chain.values.size):
-        m, e = chain.values[i] * chain.mantissas[c, i], chain.exponents[i] + chain.powers[c, i]
-        if m > 0.0:
-            total, exponent = add(total, exponent, m, e)
-    chain.star[c], chain.lift[c] = total, exponent - chain.scales[STAR]
+        product = block(chain.mantissas[i], c) * chain.values[i]
+        exponent = block(chain.powers[i], c) + chain.exponents[i]
+        top = larger(top, where(product > 0.0, exponent, every(-math.inf)))
+    top, total = where(top > -math.inf, top, every(0.0)), every(0.0)
+    for i in range(chain.values.size):
+        product = block(chain.mantissas[i], c) * chain.values[i]
+        exponent = block(chain.powers[i], c) + chain.exponents[i]
+        total += product * all_powers_of_two(exponent - top)
+    shift = where(total > 0.0, exponents_of(total), every(0.0))
+    star, lift = total * powers_of_two(0.0 - shift), top + shift - chain.scales[STAR]
+    put_block(chain.star, c, where(left_out, star, block(chain.star, c)))
+    put_block(chain.lift, c, where(left_out, lift, block(chain.lift, c)))
 
 
 @jit
-def transitions_exactly(chain, half, c, row):
-    """Transitions into one label, whose sum was taken from its definition."""
+def transitions_exactly(chain, transitions, c, entering):
+    """Transitions into a block of labels, which enter with those posteriors, are added to `transitions`."""
+    shares, lift = entering / block(chain.star, c), block(chain.lift, c) + chain.scales[STAR]
     for i in range(chain.values.size):
-        m, e = chain.values[i] * chain.mantissas[c, i], chain.exponents[i] + chain.powers[c, i]
-        m, e = normal(m, e)
-        exponent = e - chain.lift[c] - chain.scales[STAR]
-        share = min(half.entering[c] / chain.star[c] * m * power_of_two(exponent), half.entering[c])
-        if half.backward:
-            half.transitions[row, c, i] += share
-        else:
-            half.transitions[row, i, c] += share
+        product = block(chain.mantissas[i], c) * chain.values[i]
+        shift = exponents_of(product)
+        power = block(chain.powers[i], c) + chain.exponents[i] + shift - lift
+        share = shares * (product * powers_of_two(0.0 - shift)) * all_powers_of_two(power)
+        share = where(entering > 0.0, smaller(share, entering), every(0.0))
+        put_block(transitions[i], c, block(transitions[i], c) + share)
 
 
 @jit

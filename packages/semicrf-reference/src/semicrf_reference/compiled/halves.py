@@ -25,13 +25,15 @@ from semicrf_reference.compiled.vectors import (
     LANES,
     block,
     every,
+    exponents_of,
+    powers_of_two,
     put_block,
     some,
     sum_of,
     where,
     within,
 )
-from semicrf_reference.compiled.wide import FLOOR, add, normal, power_of_two
+from semicrf_reference.compiled.wide import FLOOR, add, all_powers_of_two, normal, power_of_two
 
 PASSING, KEEPING, MEETING = np.arange(3)  # not literals, each of which would compile the scan anew
 """What a scan does beside scanning: nothing, keep its messages, multiply them with those of the other."""
@@ -81,17 +83,14 @@ def meet_star(chain, half, step):
     row = 0
     if len(half.transitions) > 1:
         row = at + 1 if half.backward else at
-    classes, exactly = chain.star.size, False
-    for c in range(0, classes, LANES):
+    for c in range(0, chain.star.size, LANES):
         star, entering = block(chain.star, c), block(half.entering, c)
         linear = (block(chain.lift, c) == 0.0) & (star > 0.0)
         put_block(half.shares, c, where(linear, entering / star, every(0.0)))
-        exactly |= some(within(c, classes) & (where(linear, every(0.0), entering) > 0.0))
+        left_out = where(linear, every(0.0), where(within(c, chain.star.size), entering, every(0.0)))
+        if some(left_out > 0.0):
+            transitions_exactly(chain, half.apart, c, left_out)
     add_outer(half.shares, chain.linear, half.joint)
-    if exactly:
-        for c in range(chain.star.size):
-            if half.shares[c] == 0.0 and half.entering[c] > 0.0:
-                transitions_exactly(chain, half, c, row)
     if len(half.transitions) > 1:
         count_transitions(chain, half, row)
 
@@ -105,25 +104,31 @@ def posteriors_of(
     The own one is given as `linear * 2**linear_scale`, which serves where both are good, and as
     `values * 2**(exponents + scale)`, the kept one as `kept * 2**(kept_exponents + kept_scale)`.
     """
+    for c in range(out.size):
+        half.kept[c] = kept[c]
     exponent = linear_scale + kept_scale - half.total[1]
     if good == 1.0 and abs(exponent) <= PRODUCT_EXPONENT:
-        for c in range(out.size):
-            half.kept[c] = kept[c]
         multiply_linear(linear, half.kept, 1.0 / half.total[0], exponent, out)
     else:
         for c in range(out.size):
-            power = exponents[c] + kept_exponents[c] + (scale + kept_scale - half.total[1])
-            m, e = normal(values[c] * kept[c], power)
-            out[c] = min(m / half.total[0] * power_of_two(e), 1.0)
+            half.kept_exponents[c] = kept_exponents[c]
+        exponent = scale + kept_scale - half.total[1]
+        for c in range(0, out.size, LANES):
+            product = block(values, c) * block(half.kept, c)
+            shift = exponents_of(product)
+            power = block(exponents, c) + block(half.kept_exponents, c) + exponent + shift
+            share = product * powers_of_two(0.0 - shift) / half.total[0]
+            put_block(out, c, smaller(share * all_powers_of_two(power), every(1.0)))
 
 
 @jit
 def count_transitions(chain, half, row):
-    """Add what `joint` holds to the transitions, and empty it."""
+    """Add what `joint` and `apart` hold to the transitions, and empty them."""
     for c in range(chain.star.size):
         for i in range(chain.star.size):
             share = half.joint[c, i] * chain.matrix[c, i] if chain.matrix[c, i] > 0.0 else 0.0
-            half.joint[c, i] = 0.0
+            share += half.apart[i, c]
+            half.joint[c, i] = half.apart[i, c] = 0.0
             if half.backward:
                 half.transitions[row, c, i] += share
             else:
@@ -231,7 +236,7 @@ def empty_joint(half):
     """No transition has been counted."""
     for c in range(half.joint.shape[0]):
         for i in range(half.joint.shape[0]):
-            half.joint[c, i] = 0.0
+            half.joint[c, i] = half.apart[i, c] = 0.0
 
 
 @jit

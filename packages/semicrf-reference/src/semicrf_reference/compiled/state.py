@@ -1,7 +1,7 @@
 """What a scan holds: the chain of messages, the window of open segments, and its half of the posteriors.
 
 Rows of an entry a label are filled up to whole blocks of LANES, so that vectors serve for all of a row: those
-of a `Chain` and a `Window`, and of a `Half` from `shares` to `passed`. Behind the labels their memory holds
+of a `Chain` and a `Window`, and of a `Half` from `apart` to `passed`. Behind the labels their memory holds
 finite numbers, and a gain of 1. What users gave and get, and what the scans keep, is not filled up.
 
 Kernels get its memory as plain arrays, so that what is kept of them on disk names no class of ours, and give
@@ -66,7 +66,7 @@ class Chain(NamedTuple):
 
     matrix: Array  # (C, C)
     columns: Array  # (C, C filled up): the same, transposed
-    mantissas: Array  # (C, C): the same as wide numbers
+    mantissas: Array  # the columns as wide numbers
     powers: Array
     star: Array
     lift: Array
@@ -138,7 +138,9 @@ class Half(NamedTuple):
     transitions: Array  # (C, C), or (T, C, C) with one for each boundary
     durations: Array  # (K, C)
     joint: Array  # (C, C), as the matrix of the chain
+    apart: Array  # (C, C filled up), as its columns: posteriors of transitions, from their definition
     kept: Array  # a row of what the other scan kept, copied as it is not filled up
+    kept_exponents: Array
     shares: Array  # of what enters, for a unit of its message
     entering: Array  # posteriors at this step: of what begins here in the direction of the scan,
     leaving: Array  # of what ends,
@@ -150,7 +152,7 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 17 + ['int64[:,::1]', 'int64[::1]'])}))"
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 15 + ['int64[:,::1]', 'int64[::1]'])}))"
 KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 """Types of the arrays of `scan_state` and `kept_messages`."""
 
@@ -159,14 +161,12 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     blocks = (
-        filled_rows(21, classes),  # 5 rows of the chain, 10 of the window, 6 of the half
-        filled_rows(classes, classes),  # columns of the matrix
+        filled_rows(22, classes),  # 5 rows of the chain, 10 of the window, 7 of the half
+        filled_rows(4 * classes, classes),  # columns of the matrix, 3 of the chain, 1 of the half
         filled_rows(BLOCK, classes),
         filled_rows(3 * RUN, classes).reshape(3, -1),
     )
     shapes = (
-        (classes, classes),
-        (classes, classes),
         (classes, classes),
         (classes, classes),
         (4, 3),
@@ -188,10 +188,11 @@ def kept_messages(stars: Array) -> tuple[Array, ...]:
 @inlined
 def chain_in(state):
     """The chain of a scan."""
-    rows, columns, _, run, matrix, mantissas, powers, _, scalars = state[:9]
+    rows, columns, _, run, matrix, _, scalars = state[:7]
     n = len(matrix)
     return Chain(
-        matrix, columns, mantissas, powers, rows[0, :n], rows[1, :n], rows[2, :n], rows[3, :n], rows[4, :n],
+        matrix, columns[:n], columns[n : 2 * n], columns[2 * n : 3 * n],
+        rows[0, :n], rows[1, :n], rows[2, :n], rows[3, :n], rows[4, :n],
         run[0], run[1], run[2], scalars[0], scalars[1], scalars[2],
     )  # fmt: skip
 
@@ -200,8 +201,8 @@ def chain_in(state):
 def window_in(state):
     """The window of a scan."""
     rows, shares = state[0], state[2]
-    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents = state[9:16]
-    products, steps, marks = state[16:]
+    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents = state[7:14]
+    products, steps, marks = state[14:]
     n = len(weights)
     return Window(
         weights, weight_mantissas, weight_exponents, tape, mantissas, exponents,
@@ -214,7 +215,7 @@ def window_in(state):
 @inlined
 def half_in(state, kept, answers, direction, b, n, first):
     """The half of a scan that belongs to sequence b; what has one row serves every sequence."""
-    rows, joint, scalars = state[0], state[7], state[8]
+    rows, joint, scalars = state[0], state[5], state[6]
     m = len(joint)
     stars, lifts, exponents, zeros, scales, good = kept
     _, position, begins, ends, edges, transitions, durations = answers
@@ -225,6 +226,7 @@ def half_in(state, kept, answers, direction, b, n, first):
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
         durations[min(direction, len(durations) - 1), counted, 0],
-        joint, rows[15, :m], rows[16, :m], rows[17, :m], rows[18, :m], rows[19, :m], rows[20, :m],
+        joint, state[1][3 * m :], rows[15, :m], rows[16, :m], rows[17, :m], rows[18, :m], rows[19, :m],
+        rows[20, :m], rows[21, :m],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

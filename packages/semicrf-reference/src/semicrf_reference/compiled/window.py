@@ -271,9 +271,13 @@ def close(window, terms, step, values, exponents):
 
 @inlined
 def may_end(window, step, reach, c):
-    """Whether a segment is open that may end here; it may say so where none is, not the other way round."""
+    """Whether a segment is open that may end here, so that their sum is not 0."""
     newest = min(window.begun[c], step + 1 - window.shortest[c])
-    return newest >= max(window.cleared[c], step + 1 - min(reach, window.longest[c]))
+    if newest < max(window.cleared[c], step + 1 - min(reach, window.longest[c])):
+        return False
+    first, count = window.weights.shape[1] - reach, reach + 1 - window.shortest[c]
+    mantissas, weights = window.mantissas[c], window.weight_mantissas[c]  # each is 0, or in [1, 2)
+    return dot(mantissas, window.marks[STOP] - reach, weights, first, count) > 0.0
 
 
 @inlined
