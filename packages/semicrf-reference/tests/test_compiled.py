@@ -89,6 +89,24 @@ def test_viterbi_equals_the_oracles_ties_included(named):
     assert_same_best(compiled.viterbi(**tensors(named)), eager.viterbi(**tensors(named)))
 
 
+@pytest.mark.parametrize("one_each", [False, True], ids=["shared", "one a beginning"])
+@pytest.mark.parametrize("max_duration", [1, 7, 8, 9, 30, 500])
+def test_ties_are_broken_as_by_the_oracle_whatever_the_sizes(max_duration, one_each):
+    """Scores are -1, 0 or 1, so that hardly any is best alone; the tape's end is reached, and cuts forget."""
+    length, classes = 400, 11
+    potentials = random_potentials(1, length, max_duration, classes, seed=51)
+    terms = {name: term.sign() if name != "lengths" else term for name, term in tensors(potentials).items()}
+    if one_each:
+        terms["duration"] = random_terms(1, length, max_duration, classes).sign()
+    cuts = torch.zeros(1, length, dtype=torch.bool)
+    cuts[0, 333] = True
+    assert_same_best(compiled.viterbi(**terms, cuts=cuts), eager.viterbi(**terms, cuts=cuts))
+
+
+def random_terms(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(52), dtype=torch.float64)
+
+
 def test_entropy_equals_the_oracles(named):
     assert_entropies_equal(tensors(named))
 

@@ -11,6 +11,7 @@ from semicrf_reference.compiled.jit import OPTIONS, jit
 from semicrf_reference.compiled.vectors import (
     LANES,
     block,
+    counted,
     empty_rows,
     every,
     exponents_of,
@@ -184,6 +185,16 @@ def test_a_block_may_begin_anywhere_in_a_row(first):
     expected = np.zeros_like(row)
     expected[first : first + LANES] = row[first : first + LANES] + 1.0
     assert np.array_equal(out, expected)
+
+
+def test_lanes_are_counted():
+    @jit
+    def kernel(out):
+        put(out, counted() + 1.0)
+
+    out = np.empty(LANES)
+    kernel(out)
+    assert np.array_equal(out, np.arange(1.0, LANES + 1.0))
 
 
 @pytest.mark.parametrize("count", range(2 * LANES + 2))

@@ -14,7 +14,7 @@ from semicrf_reference.compiled.lane_scans import lanes_batch
 from semicrf_reference.compiled.lane_viterbi import lanes_decoding_space, viterbi_lanes
 from semicrf_reference.compiled.lanes import POSITIONS, lanes_state, side_by_side
 from semicrf_reference.compiled.moments import FIRST, SECOND, TOTAL, means_space, moments_batch, open_space
-from semicrf_reference.compiled.problem import Answers, Array, Problem, decoding_space
+from semicrf_reference.compiled.problem import Answers, Array, Problem
 from semicrf_reference.compiled.ranking import rank_batch, ranks_space
 from semicrf_reference.compiled.sample import sample_batch, sample_segments_batch
 from semicrf_reference.compiled.scan import (
@@ -29,7 +29,7 @@ from semicrf_reference.compiled.scan import (
 from semicrf_reference.compiled.state import kept_messages, scan_state
 from semicrf_reference.compiled.threads import parts_of, run, threads_for
 from semicrf_reference.compiled.vectors import LANES
-from semicrf_reference.compiled.viterbi import viterbi_batch
+from semicrf_reference.compiled.viterbi import decoding_space, viterbi_batch
 from semicrf_spec import SHAPES
 from semicrf_spec.operators import NO_LABEL, terms_and_boundaries
 

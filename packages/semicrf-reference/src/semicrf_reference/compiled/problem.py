@@ -220,23 +220,3 @@ ANSWERS = (
 
 SPARE = 256
 """Steps after which open segments move to the front of their tape, or K if that is more."""
-
-DECODING = (
-    "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1]))"
-)
-"""Types of the arrays of a `decoding_space`."""
-
-
-def decoding_space(size: Size) -> tuple[Array, ...]:
-    """What decoding takes from step to step, and its backpointers in the least integers that hold them."""
-    _, time, max_duration, classes = size
-    longest = max(1, min(max_duration, time))
-    index = np.int16 if max(longest, classes) <= np.iinfo(np.int16).max else np.int32
-    return (
-        np.empty((classes, classes)),
-        np.empty((classes, longest)),
-        np.empty((classes, longest + max(longest, SPARE))),
-        np.empty((3, classes)),
-        np.empty((time, classes), index),
-        np.empty((time, classes), index),
-    )

@@ -140,6 +140,16 @@ def every(context, number):
 
 
 @in_kernels
+def counted(context):
+    """0, 1, 2, ...: the number of every lane."""
+
+    def code(context, builder, signature, arguments):
+        return NUMBERS([float(g) for g in range(LANES)])
+
+    return VECTOR(), code
+
+
+@in_kernels
 def vector_of(context, row):
     """The numbers of a row, an array of LANES float64 that lie side by side."""
 

@@ -7,10 +7,42 @@ import math
 import numpy as np
 
 from semicrf_reference.compiled.extremes import larger
-from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
-from semicrf_reference.compiled.problem import DECODING, TERMS
+from semicrf_reference.compiled.jit import inlined, jit, kernel
+from semicrf_reference.compiled.problem import SPARE, TERMS, Array
 from semicrf_reference.compiled.rows import move_to_front
 from semicrf_reference.compiled.terms import forward_terms, read_ending
+from semicrf_reference.compiled.vectors import (
+    LANES,
+    block,
+    counted,
+    every,
+    filled_rows,
+    largest_of,
+    put_block,
+    smallest_of,
+    where,
+)
+from semicrf_spec.cost import Size
+
+DECODING = (
+    "Tuple((float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], index[:,::1], index[:,::1]))"
+)
+"""Types of the arrays of a `decoding_space`."""
+
+
+def decoding_space(size: Size) -> tuple[Array, ...]:
+    """What decoding takes from step to step, and its backpointers in the least integers that hold them."""
+    _, time, max_duration, classes = size
+    longest = max(1, min(max_duration, time))
+    index = np.int16 if max(longest, classes) <= np.iinfo(np.int16).max else np.int32
+    return (
+        filled_rows(classes, classes),
+        filled_rows(classes, longest),
+        filled_rows(classes, LANES + longest + max(longest, SPARE)),
+        filled_rows(3, classes),
+        np.empty((time, classes), index),
+        np.empty((time, classes), index),
+    )
 
 
 @jit
@@ -26,25 +58,28 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
     that ends with t.
     """
     length, classes = terms.emissions.shape
-    max_duration = weights.shape[1]
+    most, kept = terms.duration.shape[1], weights.shape[1]  # durations, and as many filled up
     by_segment = terms.duration.strides[0] != 0
-    stop = 0
+    stop = LANES
+    for c in range(classes):
+        for k in range(LANES):
+            tape[c, k] = -math.inf  # blocks that reach before the sequence find nothing there
     for t in range(length):
-        reach = min(max_duration, t + 1)
+        reach = min(most, t + 1)
         if by_segment:
-            read_ending(terms.duration, t + 1 - reach, 1, reach, max_duration - reach, weights)
+            read_ending(terms.duration, t + 1 - reach, 1, reach, kept - reach, weights)
         arrive_best(terms, matrix, star, closed, label, t)
         for c in range(classes):
             previous[t, c] = label[c]
-        if terms.duration.shape[1] == 1:
+        if most == 1:
             take_best_single(terms, weights, star, closed, lasted, t)
             continue
         if stop == tape.shape[1]:
-            move_to_front(tape, stop, max_duration)
-            stop = max_duration
+            move_to_front(tape, stop, kept)
+            stop = kept
         if t > 0 and len(terms.cuts) > 0 and terms.cuts[t - 1]:
             for c in range(classes):
-                for k in range(max(stop - max_duration, 0), stop):
+                for k in range(max(stop - kept, 0), stop):
                     tape[c, k] = -math.inf
         for c in range(classes):
             tape[c, stop] = star[c]
@@ -53,13 +88,7 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
         stop += 1
         for c in range(classes):
             emission = np.float64(terms.emissions[t, c])
-            best = grow(tape[c], stop - reach, emission, weights[c], max_duration - reach, reach)
-            duration = 1
-            if best > -math.inf:
-                while tape[c, stop - duration] + weights[c, max_duration - duration] != best:
-                    duration += 1
-            lasted[t, c] = duration
-            closed[c] = best
+            closed[c], lasted[t, c] = grow(tape[c], stop, emission, weights[c], reach)
             if terms.finish.shape[1] > 0:
                 closed[c] += np.float64(terms.finish[t, c])
 
@@ -67,8 +96,9 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
 @inlined
 def arrive_best(terms, matrix, star, closed, label, t):
     """The best way to begin a segment of each label at t, and the label before it."""
+    classes = terms.start.size
     if t == 0:
-        for c in range(star.size):
+        for c in range(classes):
             star[c] = terms.start[c]
             label[c] = 0.0
         return
@@ -76,14 +106,14 @@ def arrive_best(terms, matrix, star, closed, label, t):
         for i in range(star.size):
             for c in range(star.size):
                 matrix[i, c] = terms.transition[t - 1, i, c]
-    for c in range(star.size):
-        star[c] = -math.inf
-        label[c] = 0.0
-    for i in range(star.size):
-        for c in range(star.size):
-            score = closed[i] + matrix[i, c]
-            label[c] = i if score > star[c] else label[c]
-            star[c] = max(star[c], score)
+    for c in range(0, star.size, LANES):
+        best, before = every(-math.inf), every(0.0)
+        for i in range(star.size):
+            score = block(matrix[i], c) + closed[i]
+            before = where(score > best, every(i), before)
+            best = larger(best, score)
+        put_block(star, c, best)
+        put_block(label, c, before)
 
 
 @inlined
@@ -95,21 +125,30 @@ def take_best_single(terms, weights, star, closed, lasted, t):
         for c in range(star.size):
             closed[c] += np.float64(terms.begin[t, c])
     for c in range(star.size):
-        closed[c] = (closed[c] + np.float64(terms.emissions[t, c])) + weights[c, 0]
+        closed[c] = (closed[c] + np.float64(terms.emissions[t, c])) + weights[c, -1]
         lasted[t, c] = 1
     if terms.finish.shape[1] > 0:
         for c in range(star.size):
             closed[c] += np.float64(terms.finish[t, c])
 
 
-@summed
-def grow(tape, first, emission, weights, first_weight, count):
-    """Add the emission to `count` open segments of one label; the best of them with its duration's score."""
-    best = -math.inf
-    for k in range(np.uint64(count)):
-        tape[np.uint64(first) + k] += emission
-        best = larger(best, tape[np.uint64(first) + k] + weights[np.uint64(first_weight) + k])
-    return best
+@inlined
+def grow(tape, stop, emission, weights, reach):
+    """Add the emission to the open segments of one label, the newest at `stop - 1`.
+
+    Returns: the best of them with its duration's score, and the shortest duration that has it.
+    """
+    best, passed = every(-math.inf), every(0.0)
+    for k in range(0, reach, LANES):
+        first = stop - LANES - k
+        grown = block(tape, first) + emission
+        put_block(tape, first, grown)
+        score = grown + block(weights, weights.size - LANES - k)
+        passed = where(score > best, every(k), passed)
+        best = larger(best, score)
+    top = largest_of(best)
+    lasted = passed + (LANES - counted())
+    return top, smallest_of(where(best == top, lasted, every(math.inf)))
 
 
 @kernel(f"void(int64, int64, {TERMS}, float64[::1], int64[:,::1], int64[:,::1], {DECODING})")
@@ -117,27 +156,28 @@ def viterbi_batch(first, last, arrays, scores, labels, durations, space):
     """Best segmentations of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
     matrix, weights, tape, rows, previous, lasted = space
     lengths, end = arrays[8], arrays[5]
+    classes, kept = weights.shape
+    star, closed, label = rows[0, :classes], rows[1, :classes], rows[2, :classes]
     for b in range(first, last):
         n = lengths[b]
         scores[b] = 0.0
         if n == 0:
             continue
         terms = forward_terms(arrays, b, n)
-        classes, max_duration = weights.shape
         for c in range(classes):
-            for d in range(max_duration):
-                weights[c, max_duration - 1 - d] = terms.duration[0, d, c]
-        closed = rows[1]
-        best_messages(terms, matrix, weights, tape, rows[0], closed, rows[2], previous, lasted)
-        label = 0
+            for d in range(kept):
+                inside = d < terms.duration.shape[1]
+                weights[c, kept - 1 - d] = terms.duration[0, d, c] if inside else -math.inf
+        best_messages(terms, matrix, weights, tape, star, closed, label, previous, lasted)
+        best = 0
         for c in range(classes):
             closed[c] += end[c]
-            label = c if closed[c] > closed[label] else label
-        scores[b] = closed[label]
+            best = c if closed[c] > closed[best] else best
+        scores[b] = closed[best]
         stop = n if scores[b] > -math.inf else 0
         while stop > 0:
-            begun = stop - int(lasted[stop - 1, label])
+            begun = stop - int(lasted[stop - 1, best])
             for u in range(begun, stop):
-                labels[b, u] = label
+                labels[b, u] = best
             durations[b, begun] = stop - begun
-            stop, label = begun, int(previous[begun, label])
+            stop, best = begun, int(previous[begun, best])
