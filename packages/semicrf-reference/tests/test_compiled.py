@@ -103,6 +103,20 @@ def test_ties_are_broken_as_by_the_oracle_whatever_the_sizes(max_duration, one_e
     assert_same_best(compiled.viterbi(**terms, cuts=cuts), eager.viterbi(**terms, cuts=cuts))
 
 
+@pytest.mark.parametrize(("short", "long"), [(1, 9), (3, 11), (8, 16), (5, 29)])
+def test_the_shortest_of_equal_durations_wins_though_blocks_are_between(short, long):
+    duration = torch.full((long, 2), -torch.inf)
+    duration[[short - 1, long - 1]] = 0.0
+    terms = {
+        "emissions": torch.zeros(1, short * long, 2),
+        "transition": torch.zeros(2, 2),
+        "duration": duration,
+    }
+    best = compiled.viterbi(**terms)
+    assert_same_best(best, eager.viterbi(**terms))
+    assert [segment.duration for segment in best.to_list()[0]] == long * [short]
+
+
 def random_terms(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(52), dtype=torch.float64)
 

@@ -15,38 +15,46 @@ from semicrf_reference.compiled.vectors import (
     LANES,
     block,
     every,
+    largest_of,
     put_block,
     smallest_of,
     some,
     where,
     within,
 )
-from semicrf_reference.compiled.wide import FLOOR, SAFE_SUM, exp_wide, power_of_two, two_sum
+from semicrf_reference.compiled.wide import (
+    FLOOR,
+    SAFE_SUM,
+    all_exp_wide,
+    all_powers_of_two,
+    exp_wide,
+    two_sum,
+)
 
 
 @jit
 def read_matrix(chain, transition):
     """Exponentials of the transitions into the next step, as wide numbers and in linear form."""
-    top, lowest, classes = -math.inf, math.inf, chain.star.size
+    top, lowest, classes = every(-math.inf), every(math.inf), chain.star.size
     for i in range(classes):
-        weights, mantissas, powers = chain.columns[i], chain.mantissas[i], chain.powers[i]
         for c in range(classes):
-            weights[c] = transition[i, c]
-        for c in range(classes):
-            mantissas[c], powers[c] = exp_wide(weights[c])
-        for c in range(classes):
-            top = larger(top, powers[c] if mantissas[c] > 0.0 else -math.inf)
-    scale = top if top > -math.inf else 0.0
+            chain.matrix[i, c] = transition[i, c]
+        for c in range(0, classes, LANES):
+            mantissa, power = all_exp_wide(block(chain.matrix[i], c))
+            mantissa = where(within(c, classes), mantissa, every(0.0))
+            put_block(chain.mantissas[i], c, mantissa)
+            put_block(chain.powers[i], c, power)
+            top = larger(top, where(mantissa > 0.0, power, every(-math.inf)))
+    highest = largest_of(top)
+    scale = highest if highest > -math.inf else 0.0
     for i in range(classes):
-        weights, mantissas, powers = chain.columns[i], chain.mantissas[i], chain.powers[i]
-        for c in range(classes):
-            weight = mantissas[c] * power_of_two(powers[c] - scale)
-            weights[c] = weight if weight >= FLOOR else 0.0
-            lowest = smaller(lowest, weights[c] if mantissas[c] > 0.0 else math.inf)
-    for c in range(classes):
-        for i in range(classes):
-            chain.matrix[c, i] = chain.columns[i, c]
-    chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if lowest > 0.0 else 0.0
+        for c in range(0, classes, LANES):
+            mantissa = block(chain.mantissas[i], c)
+            weight = mantissa * all_powers_of_two(block(chain.powers[i], c) - scale)
+            weight = where(weight < FLOOR, every(0.0), weight)
+            put_block(chain.matrix[i], c, weight)
+            lowest = smaller(lowest, where(mantissa > 0.0, weight, every(math.inf)))
+    chain.scales[MATRIX], chain.good[MATRIX] = scale, 1.0 if smallest_of(lowest) > 0.0 else 0.0
 
 
 @inlined
@@ -66,7 +74,7 @@ def arrive(terms, chain, step):
     if terms.transition.strides[0] != 0 and step > 1:
         read_matrix(chain, terms.transition[step - 1])
     lowest = every(math.inf)
-    apply_matrix(chain.columns, chain.linear, chain.star)
+    apply_matrix(chain.linear, chain.matrix, chain.star)
     for c in range(0, chain.star.size, LANES):
         put_block(chain.lift, c, every(0.0))
         own = within(c, chain.star.size)

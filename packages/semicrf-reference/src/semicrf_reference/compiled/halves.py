@@ -90,7 +90,7 @@ def meet_star(chain, half, step):
         left_out = where(linear, every(0.0), where(within(c, chain.star.size), entering, every(0.0)))
         if some(left_out > 0.0):
             transitions_exactly(chain, half.apart, c, left_out)
-    add_outer(half.shares, chain.linear, half.joint)
+    add_outer(chain.linear, half.shares, half.joint)
     if len(half.transitions) > 1:
         count_transitions(chain, half, row)
 
@@ -124,11 +124,11 @@ def posteriors_of(
 @jit
 def count_transitions(chain, half, row):
     """Add what `joint` and `apart` hold to the transitions, and empty them."""
-    for c in range(chain.star.size):
-        for i in range(chain.star.size):
-            share = half.joint[c, i] * chain.matrix[c, i] if chain.matrix[c, i] > 0.0 else 0.0
+    for i in range(chain.star.size):
+        for c in range(chain.star.size):
+            share = half.joint[i, c] * chain.matrix[i, c] if chain.matrix[i, c] > 0.0 else 0.0
             share += half.apart[i, c]
-            half.joint[c, i] = half.apart[i, c] = 0.0
+            half.joint[i, c] = half.apart[i, c] = 0.0
             if half.backward:
                 half.transitions[row, c, i] += share
             else:
@@ -229,14 +229,6 @@ def forget(half):
         if len(half.begins) > 0:
             for c in range(half.position.shape[1]):
                 half.begins[u, c] = 0.0
-
-
-@jit
-def empty_joint(half):
-    """No transition has been counted."""
-    for c in range(half.joint.shape[0]):
-        for i in range(half.joint.shape[0]):
-            half.joint[c, i] = half.apart[i, c] = 0.0
 
 
 @jit

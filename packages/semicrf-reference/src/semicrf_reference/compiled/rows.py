@@ -87,25 +87,25 @@ def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
 
 
 @inlined
-def apply_matrix(columns, row, out):
-    """`out = matrix @ row`, given the columns of the matrix; two at once."""
+def apply_matrix(row, matrix, out):
+    """`out = row @ matrix`, two rows of the matrix at once."""
     for c in range(0, out.size, LANES):
         even = odd = every(0.0)
         for i in range(0, row.size - 1, 2):
-            even += block(columns[i], c) * row[i]
-            odd += block(columns[i + 1], c) * row[i + 1]
+            even += block(matrix[i], c) * row[i]
+            odd += block(matrix[i + 1], c) * row[i + 1]
         if row.size % 2 == 1:
-            even += block(columns[row.size - 1], c) * row[row.size - 1]
+            even += block(matrix[row.size - 1], c) * row[row.size - 1]
         put_block(out, c, even + odd)
 
 
 @inlined
 def add_outer(left, right, out):
-    """`out[c, i] += left[c] * right[i]`."""
-    columns = np.uint64(right.size)
-    for c in range(left.size):
-        for i in range(columns):
-            out[c, i] += left[c] * right[i]
+    """`out[i, c] += left[i] * right[c]`."""
+    for c in range(0, right.size, LANES):
+        own = block(right, c)
+        for i in range(left.size):
+            put_block(out[i], c, block(out[i], c) + own * left[i])
 
 
 @jit

@@ -17,7 +17,6 @@ from semicrf_reference.compiled.halves import (
     MEETING,
     PASSING,
     close_half,
-    empty_joint,
     forget,
     join,
     keep,
@@ -182,4 +181,3 @@ def begin_scan(terms, chain, window, half, new_matrix, new_durations):
         read_durations(window, terms.duration[0], half.length)
     chain.levels[0] = chain.levels[1] = 0.0
     clear(window)
-    empty_joint(half)

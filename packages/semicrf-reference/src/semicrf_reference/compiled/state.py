@@ -60,13 +60,12 @@ class Chain(NamedTuple):
 
     The message of what begins is `star * 2**(lift + scales[STAR])`, the lift 0 but where a number is too
     small for that. That of what ends is the wide row `values * 2**exponents`, of which `linear` is the linear
-    form. `matrix[c, i]` is `exp(transition[i, c])` relative to its scale. `good` says which of the three have
+    form. `matrix` is `exp(transition)` relative to its scale. `good` says which of the three have
     nothing left out.
     """
 
-    matrix: Array  # (C, C)
-    columns: Array  # (C, C filled up): the same, transposed
-    mantissas: Array  # the columns as wide numbers
+    matrix: Array  # (C, C filled up)
+    mantissas: Array  # the same as wide numbers
     powers: Array
     star: Array
     lift: Array
@@ -137,8 +136,8 @@ class Half(NamedTuple):
     edges: Array  # (2, C): labels of the first and the last segment
     transitions: Array  # (C, C), or (T, C, C) with one for each boundary
     durations: Array  # (K, C)
-    joint: Array  # (C, C), as the matrix of the chain
-    apart: Array  # (C, C filled up), as its columns: posteriors of transitions, from their definition
+    joint: Array  # as the matrix: posteriors of transitions, for a unit of their weight
+    apart: Array  # as the matrix: posteriors of those that were counted from their definition
     kept: Array  # a row of what the other scan kept, copied as it is not filled up
     kept_exponents: Array
     shares: Array  # of what enters, for a unit of its message
@@ -152,7 +151,7 @@ class Half(NamedTuple):
     first: int  # the step from which segments count that begin there: the forward scan counts the others
 
 
-SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 15 + ['int64[:,::1]', 'int64[::1]'])}))"
+SCAN = f"Tuple(({', '.join(['float64[:,::1]'] * 13 + ['int64[:,::1]', 'int64[::1]'])}))"
 KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 """Types of the arrays of `scan_state` and `kept_messages`."""
 
@@ -162,13 +161,11 @@ def scan_state(size: Size) -> tuple[Array, ...]:
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
     blocks = (
         filled_rows(22, classes),  # 5 rows of the chain, 10 of the window, 7 of the half
-        filled_rows(4 * classes, classes),  # columns of the matrix, 3 of the chain, 1 of the half
+        filled_rows(5 * classes, classes),  # 3 tables of the chain, 2 of the half
         filled_rows(BLOCK, classes),
         filled_rows(3 * RUN, classes).reshape(3, -1),
     )
     shapes = (
-        (classes, classes),
-        (classes, classes),
         (4, 3),
         *((classes, longest) for _ in range(4)),
         *((classes, longest + max(longest, SPARE)) for _ in range(3)),
@@ -188,10 +185,10 @@ def kept_messages(stars: Array) -> tuple[Array, ...]:
 @inlined
 def chain_in(state):
     """The chain of a scan."""
-    rows, columns, _, run, matrix, _, scalars = state[:7]
-    n = len(matrix)
+    rows, tables, _, run, scalars = state[:5]
+    n = len(tables) // 5
     return Chain(
-        matrix, columns[:n], columns[n : 2 * n], columns[2 * n : 3 * n],
+        tables[:n], tables[n : 2 * n], tables[2 * n : 3 * n],
         rows[0, :n], rows[1, :n], rows[2, :n], rows[3, :n], rows[4, :n],
         run[0], run[1], run[2], scalars[0], scalars[1], scalars[2],
     )  # fmt: skip
@@ -201,8 +198,8 @@ def chain_in(state):
 def window_in(state):
     """The window of a scan."""
     rows, shares = state[0], state[2]
-    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents = state[7:14]
-    products, steps, marks = state[14:]
+    weights, weight_mantissas, weight_exponents, tally, tape, mantissas, exponents = state[5:12]
+    products, steps, marks = state[12:]
     n = len(weights)
     return Window(
         weights, weight_mantissas, weight_exponents, tape, mantissas, exponents,
@@ -215,8 +212,8 @@ def window_in(state):
 @inlined
 def half_in(state, kept, answers, direction, b, n, first):
     """The half of a scan that belongs to sequence b; what has one row serves every sequence."""
-    rows, joint, scalars = state[0], state[5], state[6]
-    m = len(joint)
+    rows, tables, scalars = state[0], state[1], state[4]
+    m = len(tables) // 5
     stars, lifts, exponents, zeros, scales, good = kept
     _, position, begins, ends, edges, transitions, durations = answers
     wanted, counted = min(b, len(begins) - 1), min(b, len(position) - 1)
@@ -226,7 +223,7 @@ def half_in(state, kept, answers, direction, b, n, first):
         begins[wanted], ends[wanted], edges[:, counted],
         transitions[min(direction, len(transitions) - 1), counted],
         durations[min(direction, len(durations) - 1), counted, 0],
-        joint, state[1][3 * m :], rows[15, :m], rows[16, :m], rows[17, :m], rows[18, :m], rows[19, :m],
-        rows[20, :m], rows[21, :m],
+        tables[3 * m : 4 * m], tables[4 * m :],
+        rows[15, :m], rows[16, :m], rows[17, :m], rows[18, :m], rows[19, :m], rows[20, :m], rows[21, :m],
         scalars[3], direction > 0, n, first,
     )  # fmt: skip

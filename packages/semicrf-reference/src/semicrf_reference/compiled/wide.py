@@ -13,7 +13,7 @@ import numpy as np
 
 from semicrf_reference.compiled.extremes import larger, smaller
 from semicrf_reference.compiled.jit import inlined, jit
-from semicrf_reference.compiled.vectors import every, powers_of_two
+from semicrf_reference.compiled.vectors import every, powers_of_two, where
 
 FLOOR = 2.0**-500
 """Two numbers at or above it can be multiplied."""
@@ -56,6 +56,15 @@ def exp_wide(x):
     exponent, r = reduced(max(x, LOWEST_SCORE) if allowed else 0.0)
     r = min(max(r, -REMAINDER), REMAINDER)
     return (exp_near_zero(r) if allowed else 0.0), exponent
+
+
+@inlined
+def all_exp_wide(x):
+    """The same of the numbers of a vector."""
+    allowed = x > -math.inf
+    exponent, r = reduced(where(allowed, larger(x, every(LOWEST_SCORE)), every(0.0)))
+    r = smaller(larger(r, every(-REMAINDER)), every(REMAINDER))
+    return where(allowed, exp_near_zero(r), every(0.0)), exponent
 
 
 @inlined
