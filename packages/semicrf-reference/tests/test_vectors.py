@@ -235,13 +235,17 @@ def test_powers_of_two_of_any_exponent_are_those_of_single_numbers(exponent):
     assert (kernel(exponent, out) == out).all()
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, LANES), (4, LANES + 1)])
-def test_filled_rows_are_whole_blocks_of_zeros(rows, columns):
-    found = filled_rows(rows, columns)
-    assert len(found) == rows
-    assert found.shape[1] % LANES == 0
-    assert columns <= found.shape[1] < columns + LANES
-    assert (found == 0.0).all()
+@pytest.mark.parametrize("rows", [(1,), (3, 5), (4, 1, 2)])
+@pytest.mark.parametrize("columns", [1, LANES, LANES + 1])
+def test_filled_rows_are_whole_blocks_of_zeros(columns, rows):
+    found = filled_rows(columns, *rows)
+    assert [len(array) for array in found] == list(rows)
+    for array in found:
+        assert array.flags.c_contiguous
+        assert array.ctypes.data % (LANES * array.itemsize) == 0
+        assert array.shape[1] % LANES == 0
+        assert columns <= array.shape[1] < columns + LANES
+        assert (array == 0.0).all()
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 9)])

@@ -159,11 +159,12 @@ KEPT = f"Tuple((float64[:,:,::1], {', '.join(['float64[:,::1]'] * 5)}))"
 def scan_state(size: Size) -> tuple[Array, ...]:
     """What one scan takes from step to step: the memory of a `Chain`, a `Window` and a `Half`."""
     longest, classes = max(1, min(size.max_duration, size.time)), size.classes
-    blocks = (
-        filled_rows(22, classes),  # 5 rows of the chain, 10 of the window, 7 of the half
-        filled_rows(5 * classes, classes),  # 3 tables of the chain, 2 of the half
-        filled_rows(BLOCK, classes),
-        filled_rows(3 * RUN, classes).reshape(3, -1),
+    rows, tables, shares, run = filled_rows(
+        classes,
+        22,  # rows: 5 of the chain, 10 of the window, 7 of the half
+        5 * classes,  # tables: 3 of the chain, 2 of the half
+        BLOCK,
+        3 * RUN,
     )
     shapes = (
         (4, 3),
@@ -172,7 +173,7 @@ def scan_state(size: Size) -> tuple[Array, ...]:
         (1, longest),
     )
     integers = (np.empty((6, classes), np.int64), np.empty(5, np.int64))
-    return (*blocks, *map(np.empty, shapes), *integers)
+    return (rows, tables, shares, run.reshape(3, -1), *map(np.empty, shapes), *integers)
 
 
 def kept_messages(stars: Array) -> tuple[Array, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -42,11 +43,11 @@ def empty_rows(*shape: int) -> Array:
     return found
 
 
-def filled_rows(rows: int, columns: int) -> Array:
-    """Zeros for blocks of LANES: `(rows, columns)` float64, the columns filled up."""
-    blocks = -(-columns // LANES)
-    found: Array = torch.zeros((rows, blocks * LANES), dtype=torch.float64, device="cpu").numpy()
-    return found
+def filled_rows(columns: int, *rows: int) -> tuple[Array, ...]:
+    """Zeros for blocks of LANES: arrays of so many rows of float64, the columns filled up."""
+    filled = -(-columns // LANES) * LANES
+    found: Array = torch.zeros((sum(rows), filled), dtype=torch.float64, device="cpu").numpy()
+    return tuple(found[first:last] for first, last in pairwise(accumulate(rows, initial=0)))
 
 
 def in_kernels(function: Callable[..., Any]) -> Any:

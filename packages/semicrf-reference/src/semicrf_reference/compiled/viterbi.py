@@ -35,14 +35,10 @@ def decoding_space(size: Size) -> tuple[Array, ...]:
     _, time, max_duration, classes = size
     longest = max(1, min(max_duration, time))
     index = np.int16 if max(longest, classes) <= np.iinfo(np.int16).max else np.int32
-    return (
-        filled_rows(classes, classes),
-        filled_rows(classes, longest),
-        filled_rows(classes, LANES + longest + max(longest, SPARE)),
-        filled_rows(3, classes),
-        np.empty((time, classes), index),
-        np.empty((time, classes), index),
-    )
+    matrix, rows = filled_rows(classes, classes, 3)
+    (weights,) = filled_rows(longest, classes)
+    (tape,) = filled_rows(LANES + longest + max(longest, SPARE), classes)
+    return matrix, weights, tape, rows, np.empty((time, classes), index), np.empty((time, classes), index)
 
 
 @jit
