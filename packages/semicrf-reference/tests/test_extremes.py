@@ -356,3 +356,13 @@ def test_the_weights_of_durations_may_span_thousands_of_nats(mean):
     lasting = np.arange(1.0, 91.0)[:, None]
     poisson = lasting * math.log(mean) - np.log(lasting).cumsum(0)
     assert_backends_agree(tensors(with_terms(potentials, duration=10 * poisson + np.zeros((1, 3)))))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_decoding_ends_with_a_path_where_scores_are_too_large_for_float64(seed):
+    rng = np.random.default_rng(seed)
+    sizes = {"emissions": (2, 30, 3), "transition": (3, 3), "duration": (9, 3)}
+    terms = {name: torch.from_numpy(5e307 * rng.uniform(-1.0, 1.0, size)) for name, size in sizes.items()}
+    for segments in compiled.viterbi(**terms).to_list():
+        assert [segment.start for segment in segments] == [0, *(segment.end for segment in segments)][:-1]
+        assert segments[-1].end == 30

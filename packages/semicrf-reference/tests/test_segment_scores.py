@@ -145,6 +145,36 @@ def test_a_bad_score_of_a_segment_is_named_where_the_segment_fits_and_ignored_el
         backend.log_partition(**terms)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_no_bad_score_is_read_where_a_segment_does_not_fit(bad):
+    """Of more durations than a block of the processor's has, and of the same memory for two sequences."""
+    terms = tensors(with_segment_scores(random_potentials(2, 40, 19, 2, seed=66, lengths=[37, 10]), 67))
+    expected = eager.viterbi(**terms), eager.log_partition(**terms)
+    fits = torch.arange(40)[:, None] + torch.arange(19) < terms["lengths"][:, None, None]
+    terms["duration"] = terms["duration"].where(fits[..., None], bad)
+    assert compiled.viterbi(**terms).to_list() == expected[0].to_list()
+    assert_close(compiled.log_partition(**terms), expected[1], FLOAT64_RELATIVE)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mask_that_can_be_avoided_may_be_as_low_as_it_likes(seed, scale):
+    """Beside it the largest score of a segment is lost, wherever the two are added."""
+    generator = torch.Generator().manual_seed(seed)
+    emissions, transition, duration = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((1, 12, 4), (4, 4), (1, 12, 3, 4))
+    )
+    masked = torch.rand(emissions.shape, generator=generator) < 0.3
+    masked[..., 0] = False
+    terms = {"transition": transition, "duration": scale * duration}
+    forbidden = {"emissions": emissions.masked_fill(masked, -torch.inf), **terms}
+    finite = {"emissions": emissions.masked_fill(masked, -3e38), **terms}
+    assert_close(compiled.log_partition(**finite), eager.log_partition(**forbidden), FLOAT64_RELATIVE)
+    for found, wanted in zip(compiled.posteriors(**finite), eager.posteriors(**forbidden), strict=True):
+        assert_close(found, wanted, FLOAT64_POSTERIOR)
+
+
 @pytest.mark.parametrize("max_duration", MAX_DURATIONS)
 @over_edges
 def test_transitions_that_depend_on_durations_are_those_of_the_definition(name, max_duration):

@@ -82,7 +82,7 @@ def arrive(terms, chain, step):
     chain.scales[STAR] = chain.scales[CLOSED] + chain.scales[MATRIX]
     if smallest_of(lowest) < SAFE_SUM:
         nothing_lost = chain.good[CLOSED] * chain.good[MATRIX] == 1.0
-        above = 0.0 if nothing_lost else -math.inf
+        above = 0.0 if nothing_lost else -math.inf  # a 0 of which nothing was lost is right
         for c in range(0, chain.star.size, LANES):
             star = block(chain.star, c)
             left_out = within(c, chain.star.size) & (star < SAFE_SUM) & (star > above)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from semicrf_reference.compiled.extremes import larger, smaller
-from semicrf_reference.compiled.jit import jit
+from semicrf_reference.compiled.jit import inlined, jit
 from semicrf_reference.compiled.rows import dot_wide
 from semicrf_reference.compiled.state import CEILING_EXPONENT, STAR, STOP
 from semicrf_reference.compiled.tally import count_waiting
@@ -19,16 +19,14 @@ from semicrf_reference.compiled.wide import add, all_powers_of_two, normal
 
 @jit
 def arrive_exactly(chain, c, left_out):
-    """Some numbers of a block of `star`, from their definition."""
+    """Those numbers of a block of `star` that are left out, from their definition."""
     top = every(-math.inf)
     for i in range(chain.values.size):
-        product = block(chain.mantissas[i], c) * chain.values[i]
-        exponent = block(chain.powers[i], c) + chain.exponents[i]
+        product, exponent = onward(chain, i, c)
         top = larger(top, where(product > 0.0, exponent, every(-math.inf)))
     top, total = where(top > -math.inf, top, every(0.0)), every(0.0)
     for i in range(chain.values.size):
-        product = block(chain.mantissas[i], c) * chain.values[i]
-        exponent = block(chain.powers[i], c) + chain.exponents[i]
+        product, exponent = onward(chain, i, c)
         total += product * all_powers_of_two(exponent - top)
     shift = where(total > 0.0, exponents_of(total), every(0.0))
     star, lift = total * powers_of_two(0.0 - shift), top + shift - chain.scales[STAR]
@@ -36,17 +34,24 @@ def arrive_exactly(chain, c, left_out):
     put_block(chain.lift, c, where(left_out, lift, block(chain.lift, c)))
 
 
+@inlined
+def onward(chain, i, c):
+    """What goes from one label to a block of them, as wide numbers: products, and their exponents."""
+    product = block(chain.mantissas[i], c) * chain.values[i]
+    return product, block(chain.powers[i], c) + chain.exponents[i]
+
+
 @jit
-def transitions_exactly(chain, transitions, c, entering):
-    """Transitions into a block of labels, which enter with those posteriors, are added to `transitions`."""
+def transitions_exactly(chain, apart, c, entering):
+    """Transitions into a block of labels, which enter with those posteriors, are added to `apart`."""
     shares, lift = entering / block(chain.star, c), block(chain.lift, c) + chain.scales[STAR]
     for i in range(chain.values.size):
-        product = block(chain.mantissas[i], c) * chain.values[i]
+        product, exponent = onward(chain, i, c)
         shift = exponents_of(product)
-        power = block(chain.powers[i], c) + chain.exponents[i] + shift - lift
-        share = shares * (product * powers_of_two(0.0 - shift)) * all_powers_of_two(power)
+        power = all_powers_of_two(exponent + shift - lift)
+        share = shares * (product * powers_of_two(0.0 - shift)) * power
         share = where(entering > 0.0, smaller(share, entering), every(0.0))
-        put_block(transitions[i], c, block(transitions[i], c) + share)
+        put_block(apart[i], c, block(apart[i], c) + share)
 
 
 @jit

@@ -15,12 +15,12 @@ from semicrf_reference.compiled.vectors import LANES, VECTOR, in_kernels
 
 
 def larger(first, second):
-    """The larger of two float64, or of two in every lane, neither of them NaN."""
+    """The larger of two float64, or of two in every lane; beside a NaN it may be anything."""
     return max(first, second)
 
 
 def smaller(first, second):
-    """The smaller of two float64, or of two in every lane, neither of them NaN."""
+    """The smaller of two float64, or of two in every lane; beside a NaN it may be anything."""
     return min(first, second)
 
 

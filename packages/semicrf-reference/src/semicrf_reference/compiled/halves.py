@@ -87,9 +87,10 @@ def meet_star(chain, half, step):
         star, entering = block(chain.star, c), block(half.entering, c)
         linear = (block(chain.lift, c) == 0.0) & (star > 0.0)
         put_block(half.shares, c, where(linear, entering / star, every(0.0)))
-        left_out = where(linear, every(0.0), where(within(c, chain.star.size), entering, every(0.0)))
-        if some(left_out > 0.0):
-            transitions_exactly(chain, half.apart, c, left_out)
+        entering = where(within(c, chain.star.size), entering, every(0.0))
+        apart = where(linear, every(0.0), entering)
+        if some(apart > 0.0):
+            transitions_exactly(chain, half.apart, c, apart)
     add_outer(chain.linear, half.shares, half.joint)
     if len(half.transitions) > 1:
         count_transitions(chain, half, row)

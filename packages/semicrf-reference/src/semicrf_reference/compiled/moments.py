@@ -18,7 +18,7 @@ from semicrf_reference.compiled.chain import level_of
 from semicrf_reference.compiled.extremes import larger
 from semicrf_reference.compiled.jit import inlined, jit, kernel, summed
 from semicrf_reference.compiled.problem import ANSWERS, SPARE, TERMS, Answers, Array
-from semicrf_reference.compiled.rows import move_to_front
+from semicrf_reference.compiled.rows import move_to_front, row_sum
 from semicrf_reference.compiled.scan import is_cut
 from semicrf_reference.compiled.terms import backward_terms, forward_terms, read_ending
 from semicrf_reference.compiled.wide import exp_wide, power_of_two, two_sum
@@ -98,20 +98,23 @@ def open_space(size: Size) -> tuple[Array, ...]:
     )
 
 
-@summed
+@inlined
 def share_out(scores, first, more, first_more, count, shares):
-    """Of the exponentials of `count` sums: the log of their sum, and the share of each."""
+    """Of the exponentials of `count` sums: the log of their sum, and the share of each.
+
+    The sums are rounded before the largest is taken off: what is added to a mask is lost from both.
+    """
     first, first_more = np.uint64(first), np.uint64(first_more)
     top = -math.inf
     for k in range(np.uint64(count)):
-        top = larger(top, scores[first + k] + more[first_more + k])
+        shares[k] = scores[first + k] + more[first_more + k]
+        top = larger(top, shares[k])
     if top == -math.inf:
         return top
-    total = 0.0
     for k in range(np.uint64(count)):
-        weight, exponent = exp_wide((scores[first + k] + more[first_more + k]) - top)
+        weight, exponent = exp_wide(shares[k] - top)
         shares[k] = weight * power_of_two(exponent)
-        total += shares[k]
+    total = row_sum(shares[:count])
     factor = 1.0 / total
     for k in range(np.uint64(count)):
         shares[k] *= factor

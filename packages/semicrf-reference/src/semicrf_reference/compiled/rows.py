@@ -72,7 +72,7 @@ def dot(a, a_first, b, b_first, count):
 def dot_wide(a, a_exponents, a_first, b, b_exponents, b_first, products):
     """`dot` of wide numbers, mantissas at most 2, as many as there are `products` to be written.
 
-    Returns: their sum, and the exponent of the largest_of, to which all are relative.
+    Returns: their sum, and the exponent of the largest, to which all are relative.
     """
     a_first, b_first = np.uint64(a_first), np.uint64(b_first)
     top = -math.inf

@@ -2,7 +2,8 @@
 
 Rows of an entry a label are filled up to whole blocks of LANES, so that vectors serve for all of a row: those
 of a `Chain` and a `Window`, and of a `Half` from `apart` to `passed`. Behind the labels their memory holds
-finite numbers, and a gain of 1. What users gave and get, and what the scans keep, is not filled up.
+finite numbers, and a gain of 1, by `clear`. What users gave and get, and what the scans keep, is not
+filled up.
 
 Kernels get its memory as plain arrays, so that what is kept of them on disk names no class of ours, and give
 names to it with the classes here.

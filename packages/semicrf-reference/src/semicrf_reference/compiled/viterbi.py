@@ -35,9 +35,9 @@ def decoding_space(size: Size) -> tuple[Array, ...]:
     _, time, max_duration, classes = size
     longest = max(1, min(max_duration, time))
     index = np.int16 if max(longest, classes) <= np.iinfo(np.int16).max else np.int32
-    matrix, rows = filled_rows(classes, classes, 3)
-    (weights,) = filled_rows(longest, classes)
-    (tape,) = filled_rows(LANES + longest + max(longest, SPARE), classes)
+    matrix, rows = filled_rows(classes, classes, 3)  # rows: star, closed, and the label before
+    (weights,) = filled_rows(longest, classes)  # durations, the longest first, -inf before it
+    (tape,) = filled_rows(LANES + longest + max(longest, SPARE), classes)  # first LANES of -inf
     return matrix, weights, tape, rows, np.empty((time, classes), index), np.empty((time, classes), index)
 
 
@@ -54,28 +54,28 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
     that ends with t.
     """
     length, classes = terms.emissions.shape
-    most, kept = terms.duration.shape[1], weights.shape[1]  # durations, and as many filled up
+    max_duration, filled = terms.duration.shape[1], weights.shape[1]
     by_segment = terms.duration.strides[0] != 0
     stop = LANES
     for c in range(classes):
         for k in range(LANES):
-            tape[c, k] = -math.inf  # blocks that reach before the sequence find nothing there
+            tape[c, k] = -math.inf  # for blocks that reach before the sequence
     for t in range(length):
-        reach = min(most, t + 1)
+        reach = min(max_duration, t + 1)
         if by_segment:
-            read_ending(terms.duration, t + 1 - reach, 1, reach, kept - reach, weights)
+            read_ending(terms.duration, t + 1 - reach, 1, reach, filled - reach, weights)
         arrive_best(terms, matrix, star, closed, label, t)
         for c in range(classes):
             previous[t, c] = label[c]
-        if most == 1:
+        if max_duration == 1:
             take_best_single(terms, weights, star, closed, lasted, t)
             continue
         if stop == tape.shape[1]:
-            move_to_front(tape, stop, kept)
-            stop = kept
+            move_to_front(tape, stop, filled)
+            stop = filled
         if t > 0 and len(terms.cuts) > 0 and terms.cuts[t - 1]:
             for c in range(classes):
-                for k in range(max(stop - kept, 0), stop):
+                for k in range(max(stop - filled, 0), stop):
                     tape[c, k] = -math.inf
         for c in range(classes):
             tape[c, stop] = star[c]
@@ -132,19 +132,22 @@ def take_best_single(terms, weights, star, closed, lasted, t):
 def grow(tape, stop, emission, weights, reach):
     """Add the emission to the open segments of one label, the newest at `stop - 1`.
 
-    Returns: the best of them with its duration's score, and the shortest duration that has it.
+    Entries behind the oldest, up to a whole block, grow with them: their weights are -inf, or they are.
+
+    Returns: the best of them with its duration's score, and the shortest duration that has it; where the
+    sums are too large for float64, some duration.
     """
-    best, passed = every(-math.inf), every(0.0)
+    best, shorter = every(-math.inf), every(0.0)
     for k in range(0, reach, LANES):
         first = stop - LANES - k
         grown = block(tape, first) + emission
         put_block(tape, first, grown)
         score = grown + block(weights, weights.size - LANES - k)
-        passed = where(score > best, every(k), passed)
+        shorter = where(score > best, every(k), shorter)
         best = larger(best, score)
     top = largest_of(best)
-    lasted = passed + (LANES - counted())
-    return top, smallest_of(where(best == top, lasted, every(math.inf)))
+    duration = shorter + (LANES - counted())
+    return top, smallest_of(where(best == top, duration, every(reach)))
 
 
 @kernel(f"void(int64, int64, {TERMS}, float64[::1], int64[:,::1], int64[:,::1], {DECODING})")
@@ -152,7 +155,7 @@ def viterbi_batch(first, last, arrays, scores, labels, durations, space):
     """Best segmentations of sequences `first .. last - 1`, into labels of -1 and durations of 0."""
     matrix, weights, tape, rows, previous, lasted = space
     lengths, end = arrays[8], arrays[5]
-    classes, kept = weights.shape
+    classes, filled = weights.shape
     star, closed, label = rows[0, :classes], rows[1, :classes], rows[2, :classes]
     for b in range(first, last):
         n = lengths[b]
@@ -161,9 +164,9 @@ def viterbi_batch(first, last, arrays, scores, labels, durations, space):
             continue
         terms = forward_terms(arrays, b, n)
         for c in range(classes):
-            for d in range(kept):
-                inside = d < terms.duration.shape[1]
-                weights[c, kept - 1 - d] = terms.duration[0, d, c] if inside else -math.inf
+            for d in range(filled):
+                inside = d < min(terms.duration.shape[1], n)
+                weights[c, filled - 1 - d] = terms.duration[0, d, c] if inside else -math.inf
         best_messages(terms, matrix, weights, tape, star, closed, label, previous, lasted)
         best = 0
         for c in range(classes):

@@ -276,7 +276,7 @@ def may_end(window, step, reach, c):
     if newest < max(window.cleared[c], step + 1 - min(reach, window.longest[c])):
         return False
     first, count = window.weights.shape[1] - reach, reach + 1 - window.shortest[c]
-    mantissas, weights = window.mantissas[c], window.weight_mantissas[c]  # each is 0, or in [1, 2)
+    mantissas, weights = window.mantissas[c], window.weight_mantissas[c]  # each is 0, or near 1
     return dot(mantissas, window.marks[STOP] - reach, weights, first, count) > 0.0
 
 
