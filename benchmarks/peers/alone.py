@@ -75,34 +75,34 @@ def plain_threads(effort: Effort) -> Iterator[Row]:
 def positions(effort: Effort) -> Table:
     """Time a position, of short and of long sequences: of one, and of as many as make the longest together.
 
-    One short sequence takes little longer than what a call costs whatever it is asked for.
+    One short sequence takes little longer than what a call costs whatever it is asked for. All on one thread,
+    as a second one shortens a long sequence more than a short one.
     """
     lengths = (1_000, 10_000) if effort.quick else (1_000, 10_000, 100_000, 1_000_000)
     longer = replace(effort, seconds=20 * effort.seconds)  # each takes seconds, and a machine has moods
     rows = [
-        *each_position([Size(1, T, 100, 24) for T in lengths], None, effort),
-        *each_position([Size(lengths[-1] // T, T, 100, 24) for T in lengths], 1, longer),
+        *each_position([Size(1, T, 100, 24) for T in lengths], effort),
+        *each_position([Size(lengths[-1] // T, T, 100, 24) for T in lengths], longer),
     ]
     return Table("Ours alone: time a position, float32", FORWARD, TRAIN, "slowest/fastest", rows)
 
 
-def each_position(sizes: Sequence[Size], threads: int | None, effort: Effort) -> Iterator[Row]:
-    """Time a position at each size, and the slowest beside the fastest."""
-    remark = "one thread" if threads == 1 else ""
+def each_position(sizes: Sequence[Size], effort: Effort) -> Iterator[Row]:
+    """Time a position at each size, on one thread, and the slowest beside the fastest."""
     models = {size: Ours(random_terms(size)) for size in sizes}
     contenders = {
-        f"{what} {size}": Contender(partial(call, model), threads)
+        f"{what} {size}": Contender(partial(call, model), threads=1)
         for size, model in models.items()
         for what, call in CALLS.items()
     }
     found = interleaved(contenders, effort)
     spreads = {what: [found[f"{what} {s}"].over(s.batch * s.time) for s in sizes] for what in CALLS}
     for size, value, gradient in zip(sizes, spreads[FORWARD], spreads[TRAIN], strict=True):
-        yield Row("a position", str(size), value, gradient, remark=remark)
+        yield Row("a position", str(size), value, gradient)
     for what, of_sizes in spreads.items():
         fastest, slowest = (pick(of_sizes, key=lambda spread: spread.median) for pick in (min, max))
         ratio = slowest.median / fastest.median
-        yield Row(f"{what}: slowest/fastest", "", ratio=ratio, wanted=Wanted("≤", 1.15), remark=remark)
+        yield Row(f"{what}: slowest/fastest", "", ratio=ratio, wanted=Wanted("≤", 1.15))
 
 
 def durations(effort: Effort) -> Table:
