@@ -1,5 +1,6 @@
 """The compiled backend against the oracle, and against itself in other clothes."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -263,6 +264,29 @@ def test_what_stands_past_the_lengths_changes_no_bit(poison):
     for name in ("emissions", "begin", "finish"):
         dirty[name][past] = poison
     assert_same_bits(everything(dirty), everything(clean))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("max_duration", [1, 5])
+def test_every_posterior_is_written(monkeypatch, two_threads, max_duration, batch):
+    """Past the lengths, too, in sequences of none, and where nothing is allowed: memory is not clean."""
+    empty = np.empty
+
+    def dirty(*args, **kwargs):
+        found = empty(*args, **kwargs)
+        found.fill(np.nan if found.dtype == np.float64 else 1)
+        return found
+
+    lengths = [7, 0, 5, 20, 20, 1, 19, 2, 3][:batch]
+    for forbidden in (False, True):
+        terms = tensors(random_potentials(batch, 20, max_duration, 3, seed=53, lengths=lengths))
+        if forbidden:
+            terms["emissions"][:, 2] = -torch.inf
+        expected = eager.posteriors(**terms)
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "empty", dirty)
+            found = compiled.posteriors(**terms)
+        assert_posteriors_equal(found, expected)
 
 
 def test_a_sequence_has_the_same_bits_alone_and_among_longer_ones():

@@ -229,7 +229,7 @@ def forget(half):
             half.position[u, c] = 0.0
         if len(half.begins) > 0:
             for c in range(half.position.shape[1]):
-                half.begins[u, c] = 0.0
+                half.begins[u, c] = half.ends[u, c] = 0.0
 
 
 @jit

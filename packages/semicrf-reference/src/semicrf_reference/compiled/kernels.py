@@ -68,7 +68,7 @@ def posteriors(*arguments: Any) -> tuple[Tensor, ...]:
     terms, boundaries = terms_and_boundaries(arguments)
     problem = Problem.of(terms)
     batch, time, _, classes = problem.size
-    answers = Answers.of_posteriors(problem, boundaries)
+    answers = Answers.of_posteriors(problem, boundaries, added=problem.by_segment)
 
     def space() -> tuple[tuple[Array, ...], ...]:
         kept = kept_messages(answers.begins if boundaries else np.empty((1, time, classes)))
@@ -103,7 +103,7 @@ def covariances(*arguments: Any) -> tuple[Tensor, ...]:
     terms, given, boundaries = arguments[:count], arguments[count:-1], arguments[-1]
     problem = Problem.of(terms)
     values = problem.values(given)
-    answers = Answers.of_posteriors(problem, boundaries)
+    answers = Answers.of_posteriors(problem, boundaries, added=True)
     run_moments(problem, answers, SECOND, values)
     found = answers.statistics(problem, boundaries)
     unknown = problem.has_unknown(values)

@@ -19,6 +19,7 @@ from semicrf_reference.compiled.lanes import (
     subtract,
 )
 from semicrf_reference.compiled.problem import ANSWERS, TERMS
+from semicrf_reference.compiled.rows import clear_past
 from semicrf_reference.compiled.state import BLOCK
 from semicrf_reference.compiled.vectors import every, put, some, vector_of, where
 from semicrf_reference.compiled.wide import log_wide, two_sum
@@ -42,6 +43,8 @@ def lanes_batch(first, last, gradients, arrays, answers, state):
         served = scan_backward(lanes, longest, answers, first)
         if served:  # else the scan adds to what stands there
             write_sums(lanes, answers, first)
+            for b in range(first, last):
+                clear_past(answers[1:4], b, lengths[b])
     return served
 
 

@@ -176,9 +176,13 @@ class Answers(NamedTuple):
         )  # fmt: skip
 
     @classmethod
-    def of_posteriors(cls, problem: Problem, boundaries: bool) -> Self:
-        """Everything, but `begins` and `ends` only where `boundaries` are wanted."""
+    def of_posteriors(cls, problem: Problem, boundaries: bool, added: bool) -> Self:
+        """Everything, but `begins` and `ends` only where `boundaries` are wanted.
+
+        Those of positions are zeros where they are `added` up; else they will be written, each of them.
+        """
         batch, time, max_duration, classes = problem.size
+        by_position = np.zeros if added else np.empty
         shape = (batch, time, classes) if boundaries else (1, 0, classes)
 
         def zeros(apart: bool, *shape: int) -> Array:
@@ -186,9 +190,9 @@ class Answers(NamedTuple):
 
         return cls(
             np.empty(batch),
-            np.zeros((batch, time, classes)),
-            np.zeros(shape),
-            np.zeros(shape),
+            by_position((batch, time, classes)),
+            by_position(shape),
+            by_position(shape),
             np.zeros((2, batch, classes)),
             zeros(problem.by_position, classes, classes),
             zeros(problem.by_segment, max_duration, classes),

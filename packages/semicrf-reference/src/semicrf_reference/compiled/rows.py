@@ -116,6 +116,16 @@ def move_to_front(tape, stop, kept):
             tape[c, k] = tape[c, stop - kept + k]
 
 
+@jit
+def clear_past(tables, b, n):
+    """Zeros from a row on, in the table of a sequence; what has one table has it for every sequence."""
+    for table in tables:
+        own = table[min(b, len(table) - 1)]
+        for t in range(n, len(own)):
+            for c in range(own.shape[1]):
+                own[t, c] = 0.0
+
+
 @summed
 def row_sum(row):
     """Sum of a row."""

@@ -26,7 +26,7 @@ from semicrf_reference.compiled.halves import (
 )
 from semicrf_reference.compiled.jit import inlined, jit, kernel
 from semicrf_reference.compiled.problem import ANSWERS, TERMS
-from semicrf_reference.compiled.rows import linear_row
+from semicrf_reference.compiled.rows import clear_past, linear_row
 from semicrf_reference.compiled.state import (
     BACKWARD,
     CLOSED,
@@ -132,6 +132,8 @@ def scan_batch(first, last, first_phase, last_phase, arrays, answers, kept, stat
     longest, rows = 0, 0  # of the sequences before: what they share with the next has been read
     for b in range(first, last):
         n = lengths[b]
+        if first_phase == KEEP_FORWARD:
+            clear_past(answers[1:4], b, n)
         if n == 0:
             total[b] = 0.0
             continue
