@@ -1,6 +1,6 @@
 """Time of the CPU scan where scores are sharp, and where durations or transitions are forbidden.
 
-None of that may slow it down by more than a half.
+None of that may multiply it.
 """
 
 from time import process_time

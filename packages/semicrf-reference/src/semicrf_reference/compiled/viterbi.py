@@ -92,9 +92,8 @@ def best_messages(terms, matrix, weights, tape, star, closed, label, previous, l
 @inlined
 def arrive_best(terms, matrix, star, closed, label, t):
     """The best way to begin a segment of each label at t, and the label before it."""
-    classes = terms.start.size
     if t == 0:
-        for c in range(classes):
+        for c in range(star.size):
             star[c] = terms.start[c]
             label[c] = 0.0
         return
