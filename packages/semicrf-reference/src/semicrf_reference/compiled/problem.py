@@ -182,7 +182,7 @@ class Answers(NamedTuple):
         Those of positions are zeros where they are `added` up; else they will be written, each of them.
         """
         batch, time, max_duration, classes = problem.size
-        by_position = np.zeros if added else np.empty
+        of_positions = np.zeros if added else np.empty
         shape = (batch, time, classes) if boundaries else (1, 0, classes)
 
         def zeros(apart: bool, *shape: int) -> Array:
@@ -190,9 +190,9 @@ class Answers(NamedTuple):
 
         return cls(
             np.empty(batch),
-            by_position((batch, time, classes)),
-            by_position(shape),
-            by_position(shape),
+            of_positions((batch, time, classes)),
+            of_positions(shape),
+            of_positions(shape),
             np.zeros((2, batch, classes)),
             zeros(problem.by_position, classes, classes),
             zeros(problem.by_segment, max_duration, classes),
